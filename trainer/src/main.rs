@@ -1,0 +1,2 @@
+//! The `caldera` command.
+fn main() {}
