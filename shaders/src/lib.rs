@@ -1,1 +1,31 @@
-//! (skeleton)
+//! Caldera's operators on Burn tensors.
+//!
+//! Every operator lives in one folder: `mod.rs` (the public function, its shapes, its place in the autodiff graph),
+//! `launch.rs` with `.wgsl` files (the kernels), `cpu.rs` (the twin that runs on Burn's `flex` backend), `reference.rs`
+//! (the same function in plain Burn operations) and `tests.rs`. What they share:
+//!
+//! * [`lengths`]: how long each sample of a padded batch is,
+//! * [`launch`]: WGSL templates, checked against WebGPU's default limits before they run,
+//! * [`tolerance`], [`fixture`], [`cases`]: comparison with numerical reference cases, natively and in a browser.
+
+pub mod adamw;
+pub mod cases;
+mod device;
+pub mod fixture;
+pub mod gelu;
+pub mod launch;
+pub mod layer_norm;
+pub mod lengths;
+pub mod linear;
+pub mod linformer_attention;
+pub mod softmax_attention;
+pub mod tolerance;
+
+pub use adamw::{AdamWStep, adamw_step};
+pub use device::{block_on, is_gpu};
+pub use gelu::gelu;
+pub use layer_norm::layer_norm;
+pub use lengths::{Lengths, ShapeError};
+pub use linear::linear;
+pub use linformer_attention::linformer_attention;
+pub use softmax_attention::softmax_attention;
