@@ -1,0 +1,10 @@
+//! What is minimised: cross entropy, the distance of hidden states, the divergence of logits.
+
+pub mod cases;
+mod layers;
+mod logits;
+mod task;
+
+pub use layers::{LayerDistance, Surrogate, layer_distance, layer_loss};
+pub use logits::{LogitsMean, divergence, logits_loss};
+pub use task::cross_entropy;
