@@ -1,0 +1,113 @@
+//! `cargo xtask test`: what continuous integration runs, here and there the same.
+
+use anyhow::Result;
+use clap::ValueEnum;
+
+use crate::{packages, page, process, report::Report, tools, tools::Tools, workspace::Workspace};
+
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// Only these steps, separated by commas.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    only: Vec<Part>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// Formatting.
+    Fmt,
+    /// Lints, and documentation without warnings.
+    Clippy,
+    /// All native tests; the GPU's on whatever Vulkan adapter there is.
+    Native,
+    /// The page's build and its size budget.
+    Wasm,
+    /// The page in headless Chromium.
+    Browser,
+}
+
+/// Runs the steps; an error when any failed.
+pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
+    let wants = |part| arguments.only.is_empty() || arguments.only.contains(&part);
+    let cargo = |words: &[&str]| {
+        let mut cargo = process::cargo(&workspace.root);
+        cargo.args(words).env("CARGO_TERM_PROGRESS_WHEN", "never");
+        cargo
+    };
+    let mut report = Report::new(workspace)?;
+
+    if wants(Part::Fmt) {
+        report.step("fmt", |step| {
+            tools::components(workspace)?;
+            step.run(&mut cargo(&["fmt", "--all", "--check"]))?;
+            Ok(String::new())
+        });
+    }
+    if wants(Part::Clippy) {
+        report.step("clippy", |step| {
+            tools::components(workspace)?;
+            step.run(&mut cargo(&[
+                "clippy",
+                "--release",
+                "--workspace",
+                "--all-targets",
+                "--",
+                "-D",
+                "warnings",
+            ]))?;
+            Ok(String::new())
+        });
+        report.step("docs", |step| {
+            let mut doc = cargo(&["doc", "--release", "--workspace", "--no-deps"]);
+            step.run(doc.env("RUSTDOCFLAGS", "-D warnings"))?;
+            Ok(String::new())
+        });
+    }
+    if wants(Part::Native) {
+        report.step("native", |step| {
+            packages::ensure_vulkan(workspace)?;
+            step.run(&mut cargo(&[
+                "test",
+                "--release",
+                "--workspace",
+                "--exclude",
+                "caldera-web",
+                "--no-fail-fast",
+            ]))?;
+            Ok(String::new())
+        });
+    }
+    // The browser tests take the page as it stands, where it was not to be built.
+    let mut built = page::folder(workspace).join("index.html").is_file();
+    if wants(Part::Wasm) || (wants(Part::Browser) && !built) {
+        built = report.step("wasm", |step| {
+            let tools = Tools::ensure(workspace)?;
+            step.run(&mut page::build(workspace, &tools)?)?;
+            Ok(String::new())
+        });
+        if built {
+            report.step("size", |_| {
+                let line = page::check_size(workspace)?;
+                println!("{line}");
+                Ok(line)
+            });
+        }
+    }
+    if wants(Part::Browser) && built {
+        report.step("browser", |step| {
+            packages::ensure_browser(workspace)?;
+            let folder = workspace.root.join("tests/browser");
+            step.run(process::command("npm", &folder).args(["ci", "--no-audit", "--no-fund"]))?;
+            step.run(process::command("node", &folder).arg("--test"))?;
+            Ok(String::new())
+        });
+    } else if wants(Part::Browser) {
+        report.skip("browser", "the page was not built");
+    }
+
+    if !report.finish() {
+        // The counts are the last line of the output: no error message after them.
+        std::process::exit(1);
+    }
+    Ok(())
+}
