@@ -1,0 +1,210 @@
+//! A run that was killed or interrupted goes on to the same weights as one that was not.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use crate::{
+    program::{caldera, command, text},
+    samples::{Shared, encoder, shared},
+};
+
+/// How a run is cut off.
+#[derive(Clone, Copy)]
+enum Cut {
+    /// As the power failing: no chance to save.
+    Kill,
+    /// Ctrl-C, which saves.
+    Interrupt,
+}
+
+/// Arguments of a run without `--out`; enough steps to be caught half way.
+fn finetune() -> Vec<String> {
+    let Shared { train, valid, .. } = shared();
+    let words = [
+        "finetune",
+        "--model",
+        text(&encoder()),
+        "--train",
+        text(train),
+        "--valid",
+        text(valid),
+        "--lr",
+        "1e-3",
+    ];
+    words.into_iter().chain(COMMON).map(String::from).collect()
+}
+
+/// Two models and two optimizers.
+fn trajectory() -> Vec<String> {
+    let Shared { train, valid, .. } = shared();
+    let words = [
+        "convert",
+        "--guide",
+        "trajectory",
+        "--initial",
+        text(&encoder()),
+        "--k",
+        "8",
+        "--teacher-every",
+        "2",
+        "--train",
+        text(train),
+        "--valid",
+        text(valid),
+        "--lr",
+        "1e-3",
+    ];
+    words.into_iter().chain(COMMON).map(String::from).collect()
+}
+
+const COMMON: [&str; 14] = [
+    "--max-steps",
+    "60",
+    "--batch-size",
+    "8",
+    "--accumulation",
+    "2",
+    "--eval-every",
+    "20",
+    "--save-every",
+    "7",
+    "--seed",
+    "11",
+    "--device",
+    "cpu",
+];
+
+fn with_out(mut arguments: Vec<String>, out: &Path) -> Vec<String> {
+    arguments.extend(["--out".into(), text(out).into()]);
+    arguments
+}
+
+/// Every file below a folder, with its content.
+fn contents(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut files: Vec<_> = fs::read_dir(folder)
+        .unwrap()
+        .flatten()
+        .map(|entry| entry.path())
+        .collect();
+    files.sort();
+    files
+        .iter()
+        .map(|path| (path.file_name().unwrap().into(), fs::read(path).unwrap()))
+        .collect()
+}
+
+/// Starts a run, cuts it off once it has saved a state and made some steps more, and tells whether it was still running.
+fn cut_off(arguments: &[String], run: &Path, cut: Cut) -> bool {
+    let mut child = command(arguments)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let start = Instant::now();
+    while !run.join("state").is_dir() && child.try_wait().unwrap().is_none() {
+        assert!(
+            start.elapsed() < Duration::from_secs(120),
+            "no state was saved in two minutes"
+        );
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    std::thread::sleep(Duration::from_millis(30));
+    match cut {
+        Cut::Kill => {
+            let running = child.try_wait().unwrap().is_none();
+            child.kill().unwrap();
+            child.wait().unwrap();
+            running
+        }
+        Cut::Interrupt => {
+            // The standard library sends no signal but SIGKILL.
+            Command::new("kill")
+                .args(["-INT", &child.id().to_string()])
+                .status()
+                .unwrap();
+            child.wait().unwrap().code() == Some(130)
+        }
+    }
+}
+
+fn resume_equals_unbroken(arguments: Vec<String>, cut: Cut) {
+    let folder = tempfile::tempdir().unwrap();
+    let (whole, broken) = (folder.path().join("whole"), folder.path().join("broken"));
+    caldera(with_out(arguments.clone(), &whole)).succeeded();
+    let mut arguments = with_out(arguments, &broken);
+    assert!(
+        cut_off(&arguments, &broken, cut),
+        "the run ended before it could be cut off: give it more steps"
+    );
+    assert!(
+        !broken.join("last/model.safetensors").is_file()
+            || contents(&broken.join("last")) != contents(&whole.join("last"))
+    );
+    arguments.push("--resume".into());
+    caldera(&arguments).succeeded();
+    for model in ["last", "best"] {
+        for ((name, want), (_, got)) in contents(&whole.join(model))
+            .into_iter()
+            .zip(contents(&broken.join(model)))
+        {
+            assert!(
+                want == got,
+                "{model}/{} differs between the unbroken and the resumed run",
+                name.display()
+            );
+        }
+    }
+}
+
+#[test]
+#[cfg(unix)]
+fn an_interrupted_fine_tuning_goes_on() {
+    resume_equals_unbroken(finetune(), Cut::Interrupt);
+}
+
+#[test]
+fn a_killed_fine_tuning_goes_on() {
+    resume_equals_unbroken(finetune(), Cut::Kill);
+}
+
+#[test]
+fn a_killed_trajectory_goes_on_with_both_models() {
+    resume_equals_unbroken(trajectory(), Cut::Kill);
+}
+
+#[test]
+fn a_damaged_state_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    let mut arguments = with_out(finetune(), &run);
+    assert!(cut_off(&arguments, &run, Cut::Kill));
+    let state = find_safetensors(&run.join("state"));
+    let bytes = fs::read(&state).unwrap();
+    fs::write(&state, &bytes[..bytes.len() / 2]).unwrap();
+    arguments.push("--resume".into());
+    caldera(&arguments).refused(&[state.file_name().unwrap().to_str().unwrap()]);
+}
+
+fn find_safetensors(folder: &Path) -> PathBuf {
+    let mut folders = vec![folder.to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        let mut entries: Vec<PathBuf> = fs::read_dir(&folder)
+            .unwrap()
+            .flatten()
+            .map(|entry| entry.path())
+            .collect();
+        entries.sort();
+        for path in entries {
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|kind| kind == "safetensors") {
+                return path;
+            }
+        }
+    }
+    panic!("no safetensors file in {}", folder.display());
+}
