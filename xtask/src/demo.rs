@@ -27,7 +27,6 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     make_pair(workspace)?;
     println!("pair made in {:.0} s", start.elapsed().as_secs_f64());
     process::run(&mut page::build(workspace, &tools)?)?;
-    println!("{}", page::check_size(workspace)?);
     if arguments.no_serve {
         println!(
             "page built in {}",
