@@ -1,2 +1,9 @@
 //! The `caldera` command.
-fn main() {}
+
+/// Counts live bytes, so that `bench` can tell the peak of a forward pass on the CPU.
+#[global_allocator]
+static ALLOCATOR: caldera_trainer::bench::memory::CountingAllocator = caldera_trainer::bench::memory::CountingAllocator;
+
+fn main() -> std::process::ExitCode {
+    caldera_trainer::commands::main()
+}

@@ -1,0 +1,6 @@
+//! Measurements of time and memory.
+
+pub mod latency;
+pub mod memory;
+pub mod statistics;
+pub mod training_step;

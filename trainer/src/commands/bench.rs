@@ -1,0 +1,190 @@
+//! `caldera bench`
+
+use super::{Outcome, flags::choice, output};
+use crate::bench::{latency, training_step};
+use crate::config::DeviceChoice;
+use crate::report::write_whole;
+use anyhow::{Context, Result};
+use caldera_models::TextModel;
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+
+const EXAMPLE: &str = "\
+Example:
+  caldera bench latency --teacher runs/teacher/best --student runs/student/best --lengths 64,128,256,512 --json latency.json
+  caldera bench train --model minilm --batch 32 --length 64 --json train.json";
+
+/// Measure time and memory
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLE)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(clap::Subcommand)]
+enum What {
+    Latency(LatencyArgs),
+    Train(TrainArgs),
+}
+
+const LATENCY_EXAMPLE: &str = "\
+Example:
+  caldera bench latency --teacher web/pairs/demo/transformer --student web/pairs/demo/linear --lengths 64,128,256,512 --json latency.json";
+
+/// Forward pass of a transformer and its student over sequence length: median, 10th and 90th percentile, peak bytes
+#[derive(clap::Args)]
+#[command(after_help = LATENCY_EXAMPLE)]
+struct LatencyArgs {
+    /// Folder of the transformer
+    #[arg(long, value_name = "DIR")]
+    teacher: PathBuf,
+    /// Folder of the linear student
+    #[arg(long, value_name = "DIR")]
+    student: PathBuf,
+    /// Sequence lengths in tokens
+    #[arg(long, value_name = "N,N,…", value_delimiter = ',', default_value = "64,128,256,512")]
+    lengths: Vec<usize>,
+    /// Timed runs of each model at each length
+    #[arg(long, value_name = "N", default_value_t = 15)]
+    runs: usize,
+    /// Sequences in a batch
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    batch: usize,
+    /// Seed of the token ids
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+    /// auto, gpu or cpu
+    #[arg(long, value_name = "NAME", default_value = "auto", value_parser = choice::<DeviceChoice>)]
+    device: DeviceChoice,
+    /// Write the figures there as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+const TRAIN_EXAMPLE: &str = "\
+Example:
+  RAYON_NUM_THREADS=2 caldera bench train --model minilm --batch 32 --length 64 --steps 10 --device cpu --json train.json";
+
+/// One training step (forward, cross entropy, backward, clipping, AdamW) and one forward pass
+#[derive(clap::Args)]
+#[command(after_help = TRAIN_EXAMPLE)]
+struct TrainArgs {
+    /// Folder of the model; a bare encoder gets a head of two labels
+    #[arg(long, value_name = "DIR")]
+    model: PathBuf,
+    /// Sequences in a batch
+    #[arg(long, value_name = "N", default_value_t = 32)]
+    batch: usize,
+    /// Tokens in a sequence
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    length: usize,
+    /// Timed steps, after one that warms up
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    steps: usize,
+    /// Train without dropout
+    #[arg(long)]
+    no_dropout: bool,
+    /// auto, gpu or cpu
+    #[arg(long, value_name = "NAME", default_value = "auto", value_parser = choice::<DeviceChoice>)]
+    device: DeviceChoice,
+    /// Write the figures there as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+pub(super) fn run(args: Args) -> Result<Outcome> {
+    match args.what {
+        What::Latency(args) => latency(args),
+        What::Train(args) => train(args),
+    }
+}
+
+fn latency(args: LatencyArgs) -> Result<Outcome> {
+    let (device, adapter) = crate::select_device(args.device)?;
+    eprintln!("device: {adapter}");
+    let transformer = TextModel::load(&args.teacher, &device)?.frozen();
+    let linear = TextModel::load(&args.student, &device)?.frozen();
+    let mut lengths = args.lengths;
+    lengths.sort_unstable();
+    lengths.dedup();
+    let plan = latency::Plan { lengths, runs: args.runs, batch: args.batch, seed: args.seed };
+    let heading = ["length", "model", "median ms", "p10", "p90", "first ms", "peak MiB", "ratio"];
+    let row = |cells: [String; 8]| {
+        let [a, b, rest @ ..] = cells;
+        format!("{a:>7} {b:<12} {}", rest.map(|cell| format!("{cell:>10}")).join(""))
+    };
+    output::line(&row(heading.map(String::from)))?;
+    let mut broken = None;
+    let sweep = latency::sweep(&transformer, &linear, &plan, &device, |points| {
+        let base = points.first().map_or(f64::NAN, |p| p.median_ms);
+        for p in points {
+            let peak = p.peak_bytes.map_or("-".into(), |b| format!("{:.2}", b as f64 / (1 << 20) as f64));
+            let cells = [
+                p.length.to_string(),
+                p.model.to_string(),
+                format!("{:.2}", p.median_ms),
+                format!("{:.2}", p.p10_ms),
+                format!("{:.2}", p.p90_ms),
+                format!("{:.1}", p.first_ms),
+                peak,
+                format!("{:.2}", p.median_ms / base),
+            ];
+            broken = broken.take().or(output::line(&row(cells)).err());
+        }
+    })?;
+    if let Some(error) = broken {
+        return Err(error);
+    }
+    let show = |slope: Option<f64>| slope.map_or("-".into(), |s| format!("{s:.2}"));
+    let s = &sweep.slopes;
+    output::line(&format!("log-log slopes from 512 tokens up: time transformer {}, linear {}; peak bytes transformer {}, linear {}", show(s.transformer_time), show(s.linear_time), show(s.transformer_peak), show(s.linear_peak)))?;
+    output::line(&match sweep.crossover_length {
+        Some(length) => format!("the linear model is no slower from {length:.0} tokens up"),
+        None => "the linear model is slower at the longest length measured".into(),
+    })?;
+    if let Some(path) = &args.json {
+        let name = |folder: &Path| folder.display().to_string();
+        let mut value = json!({
+            "device": adapter, "adapter": crate::device::adapter().map(|a| a.name), "browser": null, "versions": versions(),
+            "pair": { "transformer": name(&args.teacher), "linear": name(&args.student) }, "batch": args.batch, "seed": args.seed,
+        });
+        let figures = serde_json::to_value(&sweep).context("figures that are no JSON")?;
+        if let (Value::Object(out), Value::Object(figures)) = (&mut value, figures) {
+            out.extend(figures);
+        }
+        write_json(path, &value)?;
+    }
+    Ok(Outcome::Done)
+}
+
+fn train(args: TrainArgs) -> Result<Outcome> {
+    let (device, adapter) = crate::select_device(args.device)?;
+    eprintln!("device: {adapter}");
+    let plan = training_step::Plan { batch: args.batch, length: args.length, steps: args.steps, dropout: !args.no_dropout, seed: 0 };
+    let figures = training_step::measure(TextModel::load(&args.model, &device)?, &plan, &device)?;
+    output::line(&format!(
+        "training step {:.1} ms (p10 {:.1}, p90 {:.1}), forward {:.1} ms (p10 {:.1}, p90 {:.1}), medians of {} at batch {}, length {}",
+        figures.train_step_ms, figures.train_step_p10_ms, figures.train_step_p90_ms, figures.forward_ms, figures.forward_p10_ms, figures.forward_p90_ms,
+        args.steps, args.batch, args.length
+    ))?;
+    if let Some(path) = &args.json {
+        let mut value = serde_json::to_value(&figures).context("figures that are no JSON")?;
+        value["device"] = json!(adapter);
+        value["model"] = json!(args.model.display().to_string());
+        value["versions"] = versions();
+        write_json(path, &value)?;
+    }
+    Ok(Outcome::Done)
+}
+
+fn versions() -> Value {
+    json!({ "caldera": env!("CARGO_PKG_VERSION"), "os": std::env::consts::OS, "architecture": std::env::consts::ARCH })
+}
+
+fn write_json(path: &Path, value: &Value) -> Result<()> {
+    let text = serde_json::to_string_pretty(value).context("figures that are no JSON")? + "\n";
+    write_whole(path, text.as_bytes())?;
+    eprintln!("figures: {}", path.display());
+    Ok(())
+}

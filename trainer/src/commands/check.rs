@@ -1,0 +1,62 @@
+//! `caldera check`
+
+use super::flags::choice;
+use super::{Outcome, output};
+use crate::check;
+use crate::config::DeviceChoice;
+use anyhow::{Context, Result};
+use std::path::PathBuf;
+
+const EXAMPLE: &str = "\
+Example:
+  caldera check fixtures --device cpu
+  caldera check fixtures/ops/softmax-attention --device gpu --json
+Exit code 1 when a case misses its tolerance or cannot be read. Tolerances are those of each case.json on the CPU, ten times those on a GPU.
+JSON: {\"cases\": [{\"case\": \"ops/softmax-attention/tiny\", \"known\": true, \"passed\": true,
+  \"worst\": {\"tensor\": …, \"error\": …, \"tolerance\": …}, …}]}";
+
+/// Compare every operator, model, loss and tokenizer with stored reference results
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLE)]
+pub(super) struct Args {
+    /// Root of the fixtures, one of its families, or one case
+    #[arg(value_name = "DIR")]
+    path: PathBuf,
+    /// auto, gpu or cpu
+    #[arg(long, value_name = "NAME", default_value = "auto", value_parser = choice::<DeviceChoice>)]
+    device: DeviceChoice,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(args: Args) -> Result<Outcome> {
+    // Looked at first, so that a wrong path is not told after half a minute of device set-up.
+    check::find_cases(&args.path)?;
+    let (device, line) = crate::select_device(args.device)?;
+    eprintln!("device: {line}");
+    let mut broken = None;
+    let reports = check::run(&args.path, &device, |report| {
+        if !args.json && report.known && broken.is_none() {
+            broken = check::print(&mut std::io::stdout().lock(), report).err();
+        }
+    })?;
+    if let Some(error) = broken {
+        return Err(error).context("standard output");
+    }
+    if args.json {
+        output::json(&check::json(&line, &reports))?;
+    } else {
+        let names = |wanted: &dyn Fn(&caldera_shaders::fixture::CaseReport) -> bool| -> Vec<String> {
+            reports.iter().filter(|r| wanted(r)).map(|r| r.case.clone()).collect()
+        };
+        let (passed, missed, unknown) = (names(&|r| r.known && r.passed), names(&|r| r.known && !r.passed), names(&|r| !r.known));
+        output::line(&format!("\n{} passed, {} missed, {} not known to this build", passed.len(), missed.len(), unknown.len()))?;
+        for (heading, names) in [("missed", missed), ("not known", unknown)] {
+            for name in names {
+                output::line(&format!("  {heading}: {name}"))?;
+            }
+        }
+    }
+    Ok(if check::any_missed(&reports) { Outcome::Missed } else { Outcome::Done })
+}

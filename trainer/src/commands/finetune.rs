@@ -1,0 +1,91 @@
+//! `caldera finetune`
+
+use super::{Outcome, flags::RunFlags, interrupt, output};
+use crate::config::RunConfig;
+use crate::metrics::{RunSummary, StopReason};
+use crate::report::{self, progress::Progress};
+use anyhow::{Context, Result, bail};
+use std::path::{Path, PathBuf};
+
+const EXAMPLE: &str = "\
+Example:
+  caldera finetune --model minilm --train train.jsonl --valid valid.jsonl --epochs 2 --lr 5e-5 --out runs/teacher
+The run folder gets config.toml, metrics.jsonl, report.html, best/ and last/ (Hugging Face layout) and state/ (for --resume).
+Keys of the TOML file: those of config.toml in any run folder.";
+
+/// Fine-tune a transformer in Hugging Face layout on a classification task
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLE)]
+pub(super) struct Args {
+    /// Folder of the model to start from; a bare encoder gets a new head
+    #[arg(long, value_name = "DIR")]
+    model: Option<PathBuf>,
+    #[command(flatten)]
+    run: RunFlags,
+}
+
+pub(super) fn run(args: Args) -> Result<Outcome> {
+    let mut config = args.run.resolve()?;
+    if args.model.is_some() {
+        config.model = args.model;
+    }
+    config.validate()?;
+    if config.model.is_none() {
+        bail!("no model to start from: give --model DIR, or `model` in the --config file");
+    }
+    need_training_files(&config)?;
+    let stop = interrupt::stop_flag()?;
+    let summary = crate::finetune(&config, &stop, &mut Progress::new("finetune"));
+    finish("finetune", &config, summary)
+}
+
+/// A run without data fails before anything is loaded.
+pub(super) fn need_training_files(config: &RunConfig) -> Result<()> {
+    if config.data.train.is_empty() && config.data.unlabelled.is_empty() {
+        bail!("no training data: give --train FILE, or data.train in the --config file");
+    }
+    let data = &config.data;
+    for path in data.train.iter().chain(&data.valid).chain(&data.unlabelled) {
+        std::fs::File::open(path).with_context(|| format!("{}: cannot open the data file", path.display()))?;
+    }
+    Ok(())
+}
+
+/// Writes the report, says where things are, and how to go on.
+pub(super) fn finish(command: &str, config: &RunConfig, summary: Result<RunSummary>) -> Result<Outcome> {
+    let run: &Path = &config.output;
+    if run.join("metrics.jsonl").is_file() {
+        report::run::write_or_warn(run);
+    }
+    let summary = summary?;
+    if summary.stopped == StopReason::Interrupted {
+        // The run's own config.toml holds every setting, whatever flags there were.
+        let file = run.join("config.toml");
+        eprintln!("interrupted after step {}; everything is saved. To go on:", summary.steps);
+        eprintln!("  caldera {command} --config {} --out {} --resume", quoted(&file), quoted(run));
+        return Ok(Outcome::Interrupted);
+    }
+    if let Some(best) = &summary.best {
+        output::line(&format!("best accuracy {:.4} (loss {:.4}) at step {}: {}", best.accuracy, best.loss, best.step, run.join("best").display()))?;
+    }
+    output::line(&format!("last weights: {}", run.join("last").display()))?;
+    Ok(Outcome::Done)
+}
+
+/// A path as a shell takes it.
+fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let plain = text.chars().all(|c| c.is_alphanumeric() || "/._-+=:@%".contains(c));
+    if plain { text } else { format!("'{}'", text.replace('\'', "'\\''")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_with_blanks_are_quoted() {
+        assert_eq!(quoted(Path::new("runs/a-1")), "runs/a-1");
+        assert_eq!(quoted(Path::new("my runs/it's")), "'my runs/it'\\''s'");
+    }
+}
