@@ -3,11 +3,18 @@
 //!
 //! Start at [`config::RunConfig`] and [`cald`].
 
+pub mod bench;
 pub mod cald;
+pub mod check;
+pub mod commands;
 pub mod config;
 pub mod data;
+pub mod demo;
 pub mod device;
+pub mod losses;
 pub mod metrics;
+pub mod optimizer;
+pub mod report;
 pub mod schedule;
 
 pub use cald::{convert, evaluate, finetune, predict};
