@@ -24,10 +24,11 @@ enum Cut {
 /// Arguments of a run without `--out`; enough steps to be caught half way.
 fn finetune() -> Vec<String> {
     let Shared { train, valid, .. } = shared();
+    let encoder = encoder();
     let words = [
         "finetune",
         "--model",
-        text(&encoder()),
+        text(&encoder),
         "--train",
         text(train),
         "--valid",
@@ -41,12 +42,13 @@ fn finetune() -> Vec<String> {
 /// Two models and two optimizers.
 fn trajectory() -> Vec<String> {
     let Shared { train, valid, .. } = shared();
+    let encoder = encoder();
     let words = [
         "convert",
         "--guide",
         "trajectory",
         "--initial",
-        text(&encoder()),
+        text(&encoder),
         "--k",
         "8",
         "--teacher-every",
