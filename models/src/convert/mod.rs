@@ -1,0 +1,147 @@
+//! A transformer into its linear student: every parameter carried over, attention replaced.
+
+mod centre;
+mod projection;
+#[cfg(test)]
+mod tests;
+
+use burn::tensor::{Tensor, TensorData};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::text::normals;
+use crate::{LinformerConfig, Mixer, ModelError, Sharing, TextModel};
+
+/// How the student's projections start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ProjectionInit {
+    /// N(0, 1), as in the CALD paper (arXiv 2410.06846).
+    #[default]
+    Normal,
+    /// Slots that stand for segments of positions, scaled so that samples of about `reference_length` tokens
+    /// start close to the teacher's own attention: see [`convert`].
+    Segments,
+}
+
+impl ProjectionInit {
+    /// "normal" or "segments".
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Normal => "normal",
+            Self::Segments => "segments",
+        }
+    }
+
+    /// The initialisation of this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Normal, Self::Segments]
+            .into_iter()
+            .find(|init| init.name() == name)
+    }
+}
+
+/// What to make of a transformer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ConvertOptions {
+    /// The mixer in place of softmax attention. [`Mixer::Softmax`] gives a plain copy.
+    pub mixer: Mixer,
+    /// How its projections start.
+    pub init: ProjectionInit,
+    /// Of the random numbers.
+    pub seed: u64,
+    /// [`ProjectionInit::Segments`]: how many tokens a sample of the data has, typically. None: k.
+    pub reference_length: Option<usize>,
+}
+
+impl ConvertOptions {
+    /// A Linformer with projections from N(0, 1).
+    pub fn linformer(k: usize, sharing: Sharing, seed: u64) -> Self {
+        Self {
+            mixer: Mixer::Linformer(LinformerConfig { k, sharing }),
+            init: ProjectionInit::Normal,
+            seed,
+            reference_length: None,
+        }
+    }
+}
+
+/// The student of a transformer: a copy of it, head included, with `options.mixer` in place of its attention.
+/// It is on the teacher's device, outside of any graph ([`TextModel::trainable`] makes it a student to train),
+/// and shares the teacher's buffers until one of the two is trained.
+///
+/// Linformer projections are `encoder.layer.N.attention.self.proj_k` and `proj_v`, [max_position_embeddings, k].
+///
+/// # Errors
+/// [`ModelError::Config`] when the teacher is no transformer or `k` is out of range.
+pub fn convert(teacher: &TextModel, options: &ConvertOptions) -> Result<TextModel, ModelError> {
+    let invalid = |key: &str, expected: &str, found: String, advice: &str| ModelError::Config {
+        file: "conversion".to_string(),
+        key: key.to_string(),
+        expected: expected.to_string(),
+        found,
+        advice: advice.to_string(),
+    };
+    if teacher.config.mixer != Mixer::Softmax {
+        return Err(invalid(
+            "teacher",
+            "a model with softmax attention",
+            format!("the mixer {}", teacher.config.mixer.name()),
+            "Give the transformer that it was made from",
+        ));
+    }
+    let mut student = teacher.clone().frozen();
+    student.config.mixer = options.mixer;
+    let Mixer::Linformer(linformer) = options.mixer else {
+        return Ok(student);
+    };
+    if linformer.k == 0 {
+        return Err(invalid(
+            "k",
+            "at least 1",
+            "0".to_string(),
+            "Give the number of slots, such as 256",
+        ));
+    }
+    let reference = options.reference_length.unwrap_or(linformer.k);
+    if reference == 0 {
+        return Err(invalid(
+            "reference_length",
+            "at least 1",
+            "0".to_string(),
+            "Give the typical number of tokens of a sample",
+        ));
+    }
+    let rows = student.config.max_position_embeddings;
+    let reference = reference.min(student.config.max_length());
+    student
+        .config
+        .caldera
+        .insert("init".to_string(), json!(options.init.name()));
+    if options.init == ProjectionInit::Segments {
+        student
+            .config
+            .caldera
+            .insert("reference_length".to_string(), json!(reference));
+        centre::centre(&mut student);
+    }
+    let device = student.device();
+    let projection = |name: &str| -> Tensor<2> {
+        let values = match options.init {
+            ProjectionInit::Normal => normals(options.seed, name, rows * linformer.k, 1.0),
+            ProjectionInit::Segments => projection::segments(rows, linformer.k, reference),
+        };
+        Tensor::from_data(TensorData::new(values, [rows, linformer.k]), &device)
+    };
+    for (i, layer) in student.encoder.layers.iter_mut().enumerate() {
+        // Numbered without the encoder's prefix: a bare encoder and one with a head start alike.
+        let name = |part: &str| format!("encoder.layer.{i}.attention.self.{part}");
+        if linformer.sharing != Sharing::Layer || i == 0 {
+            layer.attention.proj_k = Some(projection(&name("proj_k")));
+        }
+        if linformer.sharing == Sharing::None {
+            layer.attention.proj_v = Some(projection(&name("proj_v")));
+        }
+    }
+    Ok(student)
+}

@@ -1,0 +1,306 @@
+//! A transformer and its linear student side by side: the folder that the page loads.
+//!
+//! ```text
+//! pair.json
+//! transformer/{config.json,model.safetensors,tokenizer.json}
+//! linear/{config.json,model.safetensors,tokenizer.json}
+//! ```
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::checkpoint::join;
+use crate::{Checkpoint, ModelError, WeightDtype};
+
+/// `pair.json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Pair {
+    /// Short name, as in `web/pairs/NAME`.
+    pub name: String,
+    /// What both models do: "text-classification".
+    pub task: String,
+    /// A sentence or two for people.
+    #[serde(default)]
+    pub description: String,
+    /// Figures of both models, by name of the metric.
+    #[serde(default)]
+    pub scores: PairScores,
+    /// What the models were trained on.
+    pub data: PairData,
+    /// Licence of the weights, as an SPDX expression.
+    #[serde(default)]
+    pub licence: String,
+    /// Names of the classes, in the order of the logits.
+    #[serde(default)]
+    pub labels: Vec<String>,
+    /// A few inputs to try.
+    #[serde(default)]
+    pub samples: Vec<PairSample>,
+    /// Every file of the pair but `pair.json`.
+    pub files: Vec<PairFile>,
+}
+
+/// Figures of both models on held-out data.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct PairScores {
+    /// The transformer's, such as "accuracy": 0.93.
+    #[serde(default)]
+    pub teacher: BTreeMap<String, f64>,
+    /// The linear student's.
+    #[serde(default)]
+    pub student: BTreeMap<String, f64>,
+}
+
+/// The data behind a pair.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct PairData {
+    /// Its name.
+    pub name: String,
+    /// Its licence.
+    #[serde(default)]
+    pub licence: String,
+    /// Where it comes from.
+    #[serde(default)]
+    pub source: String,
+}
+
+/// An input to try.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct PairSample {
+    /// The text.
+    pub text: String,
+    /// The second text, for tasks on pairs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pair: Option<String>,
+    /// Its class by the data.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
+}
+
+/// A file of a pair, with what it takes to trust it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PairFile {
+    /// Path below the pair's folder, with `/`.
+    pub path: String,
+    /// Bytes.
+    pub size: u64,
+    /// SHA-256, lower-case hexadecimal.
+    pub sha256: String,
+}
+
+/// One of the two models.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PairSide {
+    /// The teacher.
+    Transformer,
+    /// The student.
+    Linear,
+}
+
+impl PairSide {
+    /// Its folder's name.
+    pub fn folder(self) -> &'static str {
+        match self {
+            Self::Transformer => "transformer",
+            Self::Linear => "linear",
+        }
+    }
+}
+
+const AGAIN: &str = "Load or export the pair again";
+
+impl PairFile {
+    /// Describes a file's content.
+    pub fn describe(path: &str, bytes: &[u8]) -> Self {
+        let sha256 = Sha256::digest(bytes)
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        Self {
+            path: path.to_string(),
+            size: bytes.len() as u64,
+            sha256,
+        }
+    }
+
+    /// Whether `bytes` are what `pair.json` says; `source` is the pair's folder or address, for messages.
+    ///
+    /// # Errors
+    /// [`ModelError::Pair`] with both sizes, or both sums.
+    pub fn verify(&self, bytes: &[u8], source: &str) -> Result<(), ModelError> {
+        let bad = |detail: String| ModelError::Pair {
+            file: join(source, &self.path),
+            detail,
+            advice: AGAIN.to_string(),
+        };
+        if bytes.len() as u64 != self.size {
+            return Err(bad(format!(
+                "expected {} bytes as pair.json says, found {}",
+                self.size,
+                bytes.len()
+            )));
+        }
+        let found = Self::describe(&self.path, bytes).sha256;
+        if !found.eq_ignore_ascii_case(&self.sha256) {
+            return Err(bad(format!(
+                "expected SHA-256 {}, found {found}",
+                self.sha256
+            )));
+        }
+        Ok(())
+    }
+}
+
+impl Pair {
+    /// Reads `pair.json`; `source` is the pair's folder or address, for messages.
+    ///
+    /// # Errors
+    /// [`ModelError::NotJson`] when a field is missing or of the wrong kind; [`ModelError::Pair`] when a path
+    /// leads out of the folder.
+    pub fn from_bytes(bytes: &[u8], source: &str) -> Result<Self, ModelError> {
+        let file = join(source, "pair.json");
+        let pair: Self = serde_json::from_slice(bytes).map_err(|e| ModelError::NotJson {
+            file: file.clone(),
+            detail: e.to_string(),
+        })?;
+        let outside = |path: &str| {
+            path.contains('\\')
+                || path.contains(':')
+                || path.split('/').any(|p| matches!(p, "" | "." | ".."))
+        };
+        if let Some(listed) = pair.files.iter().find(|listed| outside(&listed.path)) {
+            return Err(ModelError::Pair {
+                file,
+                detail: format!(
+                    "expected paths below the pair's folder, found `{}`",
+                    listed.path
+                ),
+                advice: AGAIN.to_string(),
+            });
+        }
+        Ok(pair)
+    }
+
+    /// The entry of a side's file, None where the pair has none.
+    pub fn file(&self, side: PairSide, name: &str) -> Option<&PairFile> {
+        let path = join(side.folder(), name);
+        self.files.iter().find(|file| file.path == path)
+    }
+
+    /// One model out of the pair's files (by path, as in `pair.json`), each checked against size and sum.
+    ///
+    /// # Errors
+    /// [`ModelError::Pair`] for a file that is missing or altered; those of [`Checkpoint::from_bytes`].
+    pub fn checkpoint(
+        &self,
+        side: PairSide,
+        files: &BTreeMap<String, Vec<u8>>,
+        source: &str,
+    ) -> Result<Checkpoint, ModelError> {
+        let find = |name: &str| -> Result<Option<&Vec<u8>>, ModelError> {
+            let Some(listed) = self.file(side, name) else {
+                return Ok(None);
+            };
+            let bytes = files
+                .get(&listed.path)
+                .ok_or_else(|| missing(source, &listed.path))?;
+            listed.verify(bytes, source)?;
+            Ok(Some(bytes))
+        };
+        let need =
+            |name: &str| find(name)?.ok_or_else(|| missing(source, &join(side.folder(), name)));
+        Checkpoint::from_bytes(
+            need("config.json")?,
+            need("model.safetensors")?,
+            find("tokenizer.json")?.cloned(),
+            &join(source, side.folder()),
+        )
+    }
+
+    /// Fills in `files` for two models, and gives every file of the pair: path and content, `pair.json` last.
+    ///
+    /// # Errors
+    /// Those of [`Checkpoint::to_files`].
+    pub fn to_files(
+        &mut self,
+        transformer: &Checkpoint,
+        linear: &Checkpoint,
+        dtype: WeightDtype,
+    ) -> Result<Vec<(String, Vec<u8>)>, ModelError> {
+        let mut files = Vec::new();
+        for (side, checkpoint) in [
+            (PairSide::Transformer, transformer),
+            (PairSide::Linear, linear),
+        ] {
+            for (name, bytes) in checkpoint.to_files(dtype)? {
+                files.push((join(side.folder(), name), bytes));
+            }
+        }
+        self.files = files
+            .iter()
+            .map(|(path, bytes)| PairFile::describe(path, bytes))
+            .collect();
+        let mut json = serde_json::to_vec_pretty(self).map_err(|e| ModelError::NotJson {
+            file: "pair.json".to_string(),
+            detail: e.to_string(),
+        })?;
+        json.push(b'\n');
+        files.push(("pair.json".to_string(), json));
+        Ok(files)
+    }
+
+    /// Writes a pair's folder, `pair.json` last, each file whole or not at all; fills in `files`.
+    ///
+    /// # Errors
+    /// [`ModelError::Io`]; those of [`Checkpoint::to_files`].
+    #[cfg(not(target_family = "wasm"))]
+    pub fn write(
+        &mut self,
+        dir: &std::path::Path,
+        transformer: &Checkpoint,
+        linear: &Checkpoint,
+        dtype: WeightDtype,
+    ) -> Result<(), ModelError> {
+        for (path, bytes) in self.to_files(transformer, linear, dtype)? {
+            let (folder, name) = match path.rsplit_once('/') {
+                Some((folder, name)) => (dir.join(folder), name),
+                None => (dir.to_path_buf(), path.as_str()),
+            };
+            crate::checkpoint::write_files(&folder, &[(name, &bytes)])?;
+        }
+        Ok(())
+    }
+
+    /// Reads a pair's folder: the description, the transformer, the student, every file checked.
+    ///
+    /// # Errors
+    /// [`ModelError::Io`]; those of [`Pair::from_bytes`] and [`Pair::checkpoint`].
+    #[cfg(not(target_family = "wasm"))]
+    pub fn read(dir: &std::path::Path) -> Result<(Self, Checkpoint, Checkpoint), ModelError> {
+        let source = dir.display().to_string();
+        let pair = Self::from_bytes(
+            &crate::checkpoint::read_file(&dir.join("pair.json"))?,
+            &source,
+        )?;
+        let mut files = BTreeMap::new();
+        for listed in &pair.files {
+            files.insert(
+                listed.path.clone(),
+                crate::checkpoint::read_file(&dir.join(&listed.path))?,
+            );
+        }
+        let transformer = pair.checkpoint(PairSide::Transformer, &files, &source)?;
+        let linear = pair.checkpoint(PairSide::Linear, &files, &source)?;
+        Ok((pair, transformer, linear))
+    }
+}
+
+fn missing(source: &str, path: &str) -> ModelError {
+    ModelError::Pair {
+        file: join(source, path),
+        detail: "expected it in the pair, found none".to_string(),
+        advice: AGAIN.to_string(),
+    }
+}

@@ -1,0 +1,218 @@
+//! `tokenizer.json` through the `tokenizers` crate.
+
+use tokenizers::{PostProcessor, Tokenizer, TruncationParams};
+
+use crate::ModelError;
+
+/// Token ids of a text or a pair of texts, special tokens included.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Encoding {
+    /// Token ids.
+    pub ids: Vec<u32>,
+    /// Which text a token belongs to, as the tokenizer says; same length.
+    pub type_ids: Vec<u32>,
+}
+
+/// A tokenizer as Hugging Face stores it. Padding and truncation that the file asks for are ignored: batches are
+/// padded by the model's side, and the caller says how long a text may be.
+#[derive(Clone)]
+pub struct TextTokenizer {
+    inner: Tokenizer,
+    source: String,
+    pad_token_id: u32,
+}
+
+impl std::fmt::Debug for TextTokenizer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TextTokenizer")
+            .field("source", &self.source)
+            .finish_non_exhaustive()
+    }
+}
+
+impl TextTokenizer {
+    /// Takes the bytes of `tokenizer.json`; `source` is the file's name for messages.
+    ///
+    /// # Errors
+    /// [`ModelError::Tokenizer`] when it is no tokenizer.
+    pub fn from_bytes(bytes: &[u8], source: &str) -> Result<Self, ModelError> {
+        let mut inner = Tokenizer::from_bytes(bytes).map_err(|e| ModelError::Tokenizer {
+            file: source.to_string(),
+            detail: format!(
+                "expected a tokenizer as Hugging Face stores it, found something else ({e})"
+            ),
+            advice:
+                "Save it with transformers (AutoTokenizer.from_pretrained(..).save_pretrained(DIR))"
+                    .to_string(),
+        })?;
+        let stated = inner.get_padding().map(|p| p.pad_id);
+        let by_name = || {
+            ["[PAD]", "<pad>"]
+                .iter()
+                .find_map(|token| inner.token_to_id(token))
+        };
+        let pad_token_id = stated.or_else(by_name).unwrap_or(0);
+        inner.with_padding(None);
+        // Taking truncation away cannot fail; setting an impossible one can.
+        inner
+            .with_truncation(None)
+            .map_err(|e| ModelError::Tokenizer {
+                file: source.to_string(),
+                detail: e.to_string(),
+                advice: "Save the tokenizer again".to_string(),
+            })?;
+        Ok(Self {
+            inner,
+            source: source.to_string(),
+            pad_token_id,
+        })
+    }
+
+    /// Reads `tokenizer.json` of a model folder.
+    ///
+    /// # Errors
+    /// [`ModelError::Io`], [`ModelError::Tokenizer`].
+    #[cfg(not(target_family = "wasm"))]
+    pub fn load(dir: &std::path::Path) -> Result<Self, ModelError> {
+        let path = dir.join("tokenizer.json");
+        Self::from_bytes(
+            &crate::checkpoint::read_file(&path)?,
+            &path.display().to_string(),
+        )
+    }
+
+    fn error(&self, detail: String, advice: &str) -> ModelError {
+        ModelError::Tokenizer {
+            file: self.source.clone(),
+            detail,
+            advice: advice.to_string(),
+        }
+    }
+
+    fn failed(&self, error: tokenizers::Error) -> ModelError {
+        self.error(
+            format!("a text cannot be encoded ({error})"),
+            "Check the text",
+        )
+    }
+
+    /// Ids and type ids of a text or a pair, special tokens added, at most `max_length` in all: the longer text is
+    /// cut at its right first (`longest_first`).
+    ///
+    /// # Errors
+    /// [`ModelError::Tokenizer`] when `max_length` leaves no room beside the special tokens.
+    pub fn encode(
+        &self,
+        text: &str,
+        pair: Option<&str>,
+        max_length: usize,
+    ) -> Result<Encoding, ModelError> {
+        let one = |text: &str| {
+            self.inner
+                .encode_fast(text, false)
+                .map_err(|e| self.failed(e))
+        };
+        let first = one(text)?;
+        let second = pair.map(one).transpose()?;
+        let processor = self.inner.get_post_processor();
+        let special = processor.map_or(0, |p| p.added_tokens(pair.is_some()));
+        if max_length <= special {
+            return Err(self.error(
+                format!("expected a maximum length above its {special} special tokens, found {max_length}"),
+                "Raise the maximum length",
+            ));
+        }
+        let limit = TruncationParams {
+            max_length: max_length - special,
+            ..Default::default()
+        };
+        let (mut first, mut second) =
+            tokenizers::tokenizer::truncate_encodings(first, second, &limit)
+                .map_err(|e| self.failed(e))?;
+        // What was cut away is kept as overflow; nobody asks for it.
+        first.get_overflowing_mut().clear();
+        if let Some(second) = &mut second {
+            second.get_overflowing_mut().clear();
+            second.set_type_ids(vec![1; second.len()]);
+        }
+        let merged = match processor {
+            Some(processor) => processor
+                .process(first, second, true)
+                .map_err(|e| self.failed(e))?,
+            None => {
+                let mut merged = first;
+                if let Some(second) = second {
+                    merged.merge_with(second, false);
+                }
+                merged
+            }
+        };
+        Ok(Encoding {
+            ids: merged.get_ids().to_vec(),
+            type_ids: merged.get_type_ids().to_vec(),
+        })
+    }
+
+    /// [`TextTokenizer::encode`] for each of `texts`: text and, for pairs, the second one.
+    ///
+    /// # Errors
+    /// The first error of any text.
+    pub fn encode_batch(
+        &self,
+        texts: &[(&str, Option<&str>)],
+        max_length: usize,
+    ) -> Result<Vec<Encoding>, ModelError> {
+        texts
+            .iter()
+            .map(|(text, pair)| self.encode(text, *pair, max_length))
+            .collect()
+    }
+
+    /// The text of token ids.
+    ///
+    /// # Errors
+    /// [`ModelError::Tokenizer`] when the decoder refuses them.
+    pub fn decode(&self, ids: &[u32], skip_special_tokens: bool) -> Result<String, ModelError> {
+        let failed = |e| self.error(format!("ids cannot be decoded ({e})"), "Check the ids");
+        self.inner.decode(ids, skip_special_tokens).map_err(failed)
+    }
+
+    /// The token that fills batches up: the one the file names for padding, else `[PAD]` or `<pad>`, else 0.
+    pub fn pad_token_id(&self) -> u32 {
+        self.pad_token_id
+    }
+
+    /// Tokens, added ones included.
+    pub fn vocab_size(&self) -> usize {
+        self.inner.get_vocab_size(true)
+    }
+
+    /// Whether every id that the tokenizer can give has a row in a table of `rows` rows.
+    ///
+    /// # Errors
+    /// [`ModelError::Tokenizer`] when the tokenizer belongs to a larger model.
+    pub fn check_vocab(&self, rows: usize) -> Result<(), ModelError> {
+        // Ids may have gaps, so the largest one decides, not their number.
+        let largest = self.inner.get_vocab(true).into_values().max().unwrap_or(0) as usize;
+        if largest < rows {
+            return Ok(());
+        }
+        Err(self.error(
+            format!(
+                "expected token ids below the model's vocab_size {rows}, found ids up to {largest}"
+            ),
+            "Use the tokenizer.json that belongs to the model",
+        ))
+    }
+
+    /// The whole encoding of a text, offsets in Unicode characters, with or without special tokens.
+    pub(crate) fn describe(
+        &self,
+        text: &str,
+        special: bool,
+    ) -> Result<tokenizers::Encoding, ModelError> {
+        self.inner
+            .encode_char_offsets(text, special)
+            .map_err(|e| self.failed(e))
+    }
+}
