@@ -337,6 +337,8 @@ pub struct CaldConfig {
     pub sharing: SharingChoice,
     /// `normal` or `segments`. Default: `normal`.
     pub init: InitChoice,
+    /// Tokens of a typical sample, for `segments`. Default: the median of the training data.
+    pub reference_length: Option<usize>,
     /// `mse_sum` or `normed_mean`. Default: `mse_sum`.
     pub layer_loss: LayerLoss,
     /// Leave padding out of the layer loss. Default: true.
@@ -369,6 +371,7 @@ impl Default for CaldConfig {
             k: 256,
             sharing: SharingChoice::None,
             init: InitChoice::Normal,
+            reference_length: None,
             layer_loss: LayerLoss::MseSum,
             mask_padding: true,
             task_weight: 1.0,
@@ -461,6 +464,7 @@ impl RunConfig {
             ("train.pad_to_multiple", t.pad_to_multiple as u64),
             ("data.max_length", self.data.max_length.unwrap_or(1) as u64),
             ("cald.k", c.k as u64),
+            ("cald.reference_length", c.reference_length.unwrap_or(1) as u64),
             ("cald.teacher_every", c.teacher_every),
         ];
         for (name, value) in counts {

@@ -3,6 +3,7 @@
 //!
 //! Start at [`config::RunConfig`] and [`cald`].
 
+pub mod batches;
 pub mod bench;
 pub mod cald;
 pub mod check;

@@ -22,8 +22,14 @@ pub struct GradientSum {
 impl GradientSum {
     /// Adds the gradients of `model`'s parameters. Those that the loss does not depend on are left out.
     pub fn add(&mut self, model: &TextModel, gradients: &mut Gradients) {
+        self.add_share(model, gradients, 1.0);
+    }
+
+    /// The same, multiplied with `share`: a batch's part of a step of several batches.
+    pub fn add_share(&mut self, model: &TextModel, gradients: &mut Gradients, share: f64) {
         model.visit(&mut |name, parameter| {
             let Some(gradient) = parameter.grad_remove(gradients) else { return };
+            let gradient = if share == 1.0 { gradient } else { gradient.mul_scalar(share) };
             let sum = match self.sums.remove(name) {
                 Some(sum) => sum + gradient,
                 None => gradient,
@@ -132,7 +138,7 @@ impl AdamW {
                     .clone()
                     .try_into_data()
                     .ok()
-                    .and_then(|data| data.to_vec::<f32>().ok())
+                    .and_then(|data| data.try_to_vec::<f32>().ok())
                     .with_context(|| format!("{kind}.{name}: cannot be read from the device"))?;
                 let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
                 stored.push((format!("{kind}.{name}"), values.len(), bytes));

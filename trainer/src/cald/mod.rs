@@ -1,6 +1,16 @@
 //! Fine-tuning, conversion by layerwise distillation, evaluation.
+//!
+//! [`setup`] turns a configuration into models and data, [`guide`] says what the student is held against at a step,
+//! [`step`] computes losses and gradients of a batch, [`run`] is the loop, [`state`] lets it go on after a stop.
 
 mod evaluate;
+mod guide;
+mod run;
+mod setup;
+mod state;
+mod step;
+#[cfg(test)]
+mod tests;
 
 use std::sync::atomic::AtomicBool;
 
@@ -9,34 +19,26 @@ use anyhow::Result;
 use crate::config::RunConfig;
 use crate::metrics::{Observer, RunSummary};
 
-pub use evaluate::{EvalOptions, Evaluation, Prediction, evaluate, predict};
+pub use evaluate::{EvalOptions, Evaluation, Outcome, Prediction, evaluate, evaluate_model, predict};
 
 /// Fine-tunes the transformer `config.model` on the task. `[cald]` is not read.
 ///
+/// Writes the run folder `config.output`: `config.toml`, `metrics.jsonl`, `best/`, `last/`, `state/`, `checkpoints/`.
 /// Stops after the current step when `stop` becomes true, with the state saved.
 ///
 /// # Errors
 /// A bad configuration, bad data, a folder that cannot be read or written; messages name the file.
-pub fn finetune(
-    config: &RunConfig,
-    stop: &AtomicBool,
-    observer: &mut dyn Observer,
-) -> Result<RunSummary> {
-    let _ = (config, stop, observer);
-    anyhow::bail!("the training loop is not in this build")
+pub fn finetune(config: &RunConfig, stop: &AtomicBool, observer: &mut dyn Observer) -> Result<RunSummary> {
+    run::run(setup::finetune(config, observer)?, stop, observer)
 }
 
 /// Replaces the attention of a transformer and trains the student as `config.cald` says.
 ///
+/// Writes the run folder as [`finetune`] does; the model in it is the student.
 /// Stops after the current step when `stop` becomes true, with the state saved.
 ///
 /// # Errors
 /// As [`finetune`].
-pub fn convert(
-    config: &RunConfig,
-    stop: &AtomicBool,
-    observer: &mut dyn Observer,
-) -> Result<RunSummary> {
-    let _ = (config, stop, observer);
-    anyhow::bail!("the training loop is not in this build")
+pub fn convert(config: &RunConfig, stop: &AtomicBool, observer: &mut dyn Observer) -> Result<RunSummary> {
+    run::run(setup::convert(config, observer)?, stop, observer)
 }

@@ -1,0 +1,3 @@
+mod early;
+mod resume;
+mod world;
