@@ -11,9 +11,7 @@ pub fn linear<const D: usize>(
     let mut dims = x.dims();
     let [width_out, width_in] = weight.dims();
     let rows = dims[..D - 1].iter().product();
-    let product = x
-        .reshape([rows, width_in])
-        .matmul(weight.transpose());
+    let product = x.reshape([rows, width_in]).matmul(weight.transpose());
     dims[D - 1] = width_out;
     match bias {
         Some(bias) => (product + bias.unsqueeze::<2>()).reshape(dims),

@@ -1,0 +1,107 @@
+//! What the CPU twins share: contiguous values of a `flex` tensor, blocks of work over the cores, AVX2 where there is one.
+
+use burn::tensor::{Bytes, DType, Shape};
+use burn_flex::{FlexTensor, Layout};
+
+/// Below this many values one core is faster than waking the others.
+const PARALLEL_VALUES: usize = 32 * 1024;
+
+/// The tensor itself when its values are the whole of its buffer in order (so that a sole owner may change them in
+/// place), a contiguous copy otherwise.
+pub(crate) fn contiguous(tensor: FlexTensor) -> FlexTensor {
+    let bytes = tensor.layout().num_elements() * tensor.dtype().size();
+    let whole = tensor.is_contiguous()
+        && tensor.layout().start_offset() == 0
+        && tensor.bytes().len() == bytes;
+    if whole {
+        tensor
+    } else {
+        tensor.to_contiguous()
+    }
+}
+
+/// Wraps values in a tensor of `shape`.
+pub(crate) fn tensor(values: Vec<f32>, shape: impl Into<Shape>) -> FlexTensor {
+    FlexTensor::new(
+        Bytes::from_elems(values),
+        Layout::contiguous(shape.into()),
+        DType::F32,
+    )
+}
+
+/// A buffer of `len` values for a twin to fill: undefined, and NaN in this crate's tests.
+#[allow(clippy::uninit_vec)]
+pub(crate) fn fresh(len: usize) -> Vec<f32> {
+    if cfg!(test) {
+        return vec![f32::NAN; len];
+    }
+    let mut values = Vec::with_capacity(len);
+    // SAFETY: the capacity is `len`, every bit pattern is an f32, and the twins write all of it before they read.
+    unsafe { values.set_len(len) };
+    values
+}
+
+/// Cuts each of `buffers` into blocks of its size in `sizes` and hands the blocks of one number to `work`, over the
+/// cores where there are several and `values`, the size of the whole task, is worth it. Which block a value falls into
+/// does not depend on the number of cores.
+pub(crate) fn blocks<const N: usize>(
+    values: usize,
+    buffers: [&mut [f32]; N],
+    sizes: [usize; N],
+    work: impl Fn(usize, [&mut [f32]; N]) + Send + Sync,
+) {
+    let count = buffers[0].len().div_ceil(sizes[0].max(1));
+    let mut number = 0;
+    let mut cut = buffers.map(|buffer| {
+        number += 1;
+        buffer.chunks_mut(sizes[number - 1].max(1))
+    });
+    let tasks = (0..count).map(|_| {
+        cut.each_mut()
+            .map(|blocks| blocks.next().unwrap_or_default())
+    });
+    #[cfg(not(target_family = "wasm"))]
+    if values >= PARALLEL_VALUES {
+        use rayon::prelude::*;
+        let tasks: Vec<_> = tasks.collect();
+        tasks
+            .into_par_iter()
+            .enumerate()
+            .for_each(|(block, buffers)| work(block, buffers));
+        return;
+    }
+    let _ = values;
+    tasks
+        .enumerate()
+        .for_each(|(block, buffers)| work(block, buffers));
+}
+
+/// a · b + c, fused when the surrounding function was compiled for a machine that can.
+#[inline(always)]
+pub(crate) fn multiply_add<const FMA: bool>(a: f32, b: f32, c: f32) -> f32 {
+    // Without the instruction `mul_add` would be a call of the C library for every element.
+    if FMA { a.mul_add(b, c) } else { a * b + c }
+}
+
+/// Defines `fn name(..)` that calls `body::<true>` compiled for AVX2 and FMA on machines that have them, and
+/// `body::<false>` compiled for the baseline elsewhere. `body` must be `#[inline(always)]`.
+macro_rules! wide {
+    ($(#[$attribute:meta])* fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $(-> $result:ty)? => $body:ident) => {
+        $(#[$attribute])*
+        pub(crate) fn $name($($arg: $ty),*) $(-> $result)? {
+            #[cfg(target_arch = "x86_64")]
+            {
+                #[target_feature(enable = "avx2,fma")]
+                fn wide($($arg: $ty),*) $(-> $result)? {
+                    $body::<true>($($arg),*)
+                }
+                if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+                    // SAFETY: both features have just been found.
+                    return unsafe { wide($($arg),*) };
+                }
+            }
+            $body::<false>($($arg),*)
+        }
+    };
+}
+pub(crate) use wide;

@@ -1,0 +1,17 @@
+// dx = dy (Phi(x) + x phi(x)), one value an invocation.
+@group(0) @binding(0) var<storage, read_write> x: array<f32>;    // (n)
+@group(0) @binding(1) var<storage, read_write> dy: array<f32>;   // (n)
+@group(0) @binding(2) var<storage, read_write> dx: array<f32>;   // (n)
+@group(0) @binding(3) var<storage, read_write> info: array<u32>; // n
+
+@compute @workgroup_size({{ threads }}, 1, 1)
+fn main(
+  @builtin(workgroup_id) group: vec3<u32>,
+  @builtin(num_workgroups) groups: vec3<u32>,
+  @builtin(local_invocation_index) thread: u32,
+) {
+  let i = (group.y * groups.x + group.x) * {{ threads }}u + thread;
+  if (i >= info[0]) { return; }
+  let p = normal(x[i]);
+  dx[i] = dy[i] * (p.x + x[i] * 0.3989423 * p.y);
+}

@@ -1,0 +1,71 @@
+//! Tests of the operators against loops in f64: devices, random values, comparison.
+
+use burn::tensor::{Device, DeviceKind, Tensor, TensorData};
+
+use crate::launch::poison_fresh_buffers;
+use crate::tolerance::relative_rms;
+
+/// A device to test on, and the relative RMS that is allowed there.
+pub(crate) struct Place {
+    pub(crate) name: &'static str,
+    pub(crate) device: Device,
+    pub(crate) allowed: f64,
+}
+
+/// The CPU twins, then the WGSL kernels with poisoned buffers.
+pub(crate) fn places() -> Vec<Place> {
+    poison_fresh_buffers(true);
+    vec![
+        Place {
+            name: "flex",
+            device: Device::flex(),
+            allowed: 2e-6,
+        },
+        Place {
+            name: "wgpu",
+            device: Device::wgpu(DeviceKind::DefaultDevice),
+            allowed: 2e-5,
+        },
+    ]
+}
+
+impl Place {
+    /// A tensor on this device.
+    pub(crate) fn tensor<const D: usize>(&self, values: &[f64], dims: [usize; D]) -> Tensor<D> {
+        let values: Vec<f32> = values.iter().map(|&value| value as f32).collect();
+        Tensor::from_data(TensorData::new(values, dims), &self.device)
+    }
+
+    /// A tensor whose gradient is asked for.
+    pub(crate) fn leaf<const D: usize>(&self, values: &[f64], dims: [usize; D]) -> Tensor<D> {
+        self.tensor(values, dims).autodiff().require_grad()
+    }
+
+    /// Compares a tensor with what it should be.
+    #[track_caller]
+    pub(crate) fn assert_close<const D: usize>(&self, what: &str, got: Tensor<D>, want: &[f64]) {
+        let got: Vec<f64> = got.into_data().iter::<f64>().collect();
+        let error = relative_rms(&got, want);
+        assert!(
+            error <= self.allowed,
+            "{what} on {}: relative RMS {error:e} of {} values, allowed {:e}",
+            self.name,
+            want.len(),
+            self.allowed
+        );
+    }
+}
+
+/// Values in [-scale, scale) that an f32 holds exactly, the same for the same seed.
+pub(crate) fn values(len: usize, scale: f64, seed: u64) -> Vec<f64> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x2545_f491_4f6c_dd1d;
+    (0..len)
+        .map(|_| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            let unit = (state >> 11) as f64 / (1u64 << 53) as f64;
+            f64::from(((2.0 * unit - 1.0) * scale) as f32)
+        })
+        .collect()
+}

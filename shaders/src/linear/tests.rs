@@ -1,0 +1,189 @@
+use proptest::prelude::*;
+
+use super::{Product, linear, select};
+use crate::gradcheck::{places, values};
+
+/// c = a b for `[m, k]` by `[k, n]`.
+fn product(
+    a: impl Fn(usize, usize) -> f64,
+    b: impl Fn(usize, usize) -> f64,
+    [m, n, k]: [usize; 3],
+) -> Vec<f64> {
+    let mut c = vec![0.0; m * n];
+    for i in 0..m {
+        for j in 0..n {
+            c[i * n + j] = (0..k).map(|d| a(i, d) * b(d, j)).sum();
+        }
+    }
+    c
+}
+
+fn check(rows: usize, width_in: usize, width_out: usize, biased: bool, seed: u64) {
+    let (x, weight) = (
+        values(rows * width_in, 1.0, seed),
+        values(width_out * width_in, 1.0, seed + 1),
+    );
+    let (bias, r) = (
+        values(width_out, 1.0, seed + 2),
+        values(rows * width_out, 1.0, seed + 3),
+    );
+    let y: Vec<f64> = product(
+        |i, d| x[i * width_in + d],
+        |d, j| weight[j * width_in + d],
+        [rows, width_out, width_in],
+    )
+    .iter()
+    .enumerate()
+    .map(|(i, y)| if biased { y + bias[i % width_out] } else { *y })
+    .collect();
+    let dx = product(
+        |i, d| r[i * width_out + d],
+        |d, j| weight[d * width_in + j],
+        [rows, width_in, width_out],
+    );
+    let dweight = product(
+        |i, d| r[d * width_out + i],
+        |d, j| x[d * width_in + j],
+        [width_out, width_in, rows],
+    );
+    let dbias: Vec<f64> = (0..width_out)
+        .map(|j| (0..rows).map(|i| r[i * width_out + j]).sum())
+        .collect();
+    for place in places() {
+        let leaf = place.leaf(&x, [1, rows, width_in]);
+        let w = place.leaf(&weight, [width_out, width_in]);
+        let b = biased.then(|| place.leaf(&bias, [width_out]));
+        let out = linear(leaf.clone(), w.clone(), b.clone());
+        assert_eq!(out.dims(), [1, rows, width_out]);
+        place.assert_close("y", out.clone(), &y);
+        let gradients = (out * place.tensor(&r, [1, rows, width_out]).autodiff())
+            .sum()
+            .backward();
+        place.assert_close("dx", leaf.grad(&gradients).unwrap(), &dx);
+        place.assert_close("dweight", w.grad(&gradients).unwrap(), &dweight);
+        if let Some(b) = b {
+            place.assert_close("dbias", b.grad(&gradients).unwrap(), &dbias);
+        }
+    }
+}
+
+#[test]
+fn values_and_gradients_match_f64() {
+    for (i, (rows, width_in, width_out)) in [
+        (1, 1, 1),
+        (63, 65, 257),
+        (65, 63, 64),
+        (257, 33, 65),
+        (64, 64, 64),
+        (130, 48, 200),
+        (4, 384, 2),
+        (32, 100, 70),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        check(rows, width_in, width_out, i % 2 == 0, i as u64);
+        check(rows, width_in, width_out, i % 2 == 1, i as u64);
+    }
+}
+
+#[test]
+fn a_transposed_input_is_read_in_its_own_order() {
+    let (x, weight) = (values(6 * 4, 1.0, 1), values(3 * 4, 1.0, 2));
+    // Stored [4, 6], used as [6, 4].
+    let want = product(|i, d| x[d * 6 + i], |d, j| weight[j * 4 + d], [6, 3, 4]);
+    for place in places() {
+        let out = linear(
+            place.tensor(&x, [4, 6]).transpose(),
+            place.tensor(&weight, [3, 4]),
+            None,
+        );
+        place.assert_close("y", out, &want);
+    }
+}
+
+#[test]
+fn frozen_parameters_leave_the_gradient_of_x() {
+    let (x, weight, r) = (values(20, 1.0, 1), values(15, 1.0, 2), values(12, 1.0, 3));
+    let want = product(|i, d| r[i * 3 + d], |d, j| weight[d * 5 + j], [4, 5, 3]);
+    for place in places() {
+        let leaf = place.leaf(&x, [4, 5]);
+        let out = linear(leaf.clone(), place.tensor(&weight, [3, 5]).autodiff(), None);
+        let gradients = (out * place.tensor(&r, [4, 3]).autodiff()).sum().backward();
+        place.assert_close("dx", leaf.grad(&gradients).unwrap(), &want);
+    }
+}
+
+#[test]
+fn short_matrices_take_small_tiles() {
+    assert_eq!(select(4, 384, 384), Product::Short);
+    assert_eq!(select(2048, 2, 384), Product::Short);
+    assert_eq!(select(2048, 1536, 384), Product::Tiled);
+}
+
+#[test]
+fn every_product_gives_the_same() {
+    use super::launch::{Operand, multiply};
+    use burn::tensor::Tensor;
+    let place = places().pop().unwrap();
+    for (a_transposed, b_transposed) in [(false, false), (false, true), (true, false), (true, true)]
+    {
+        let [m, n, k] = [70, 65, 37];
+        let (a, b, bias) = (
+            values(m * k, 1.0, 1),
+            values(k * n, 1.0, 2),
+            values(n, 1.0, 3),
+        );
+        let at =
+            |values: &[f64], rows: usize, columns: usize, transposed: bool, i: usize, j: usize| {
+                if transposed {
+                    values[j * rows + i]
+                } else {
+                    values[i * columns + j]
+                }
+            };
+        let want: Vec<f64> = product(
+            |i, d| at(&a, m, k, a_transposed, i, d),
+            |d, j| at(&b, k, n, b_transposed, d, j),
+            [m, n, k],
+        )
+        .iter()
+        .enumerate()
+        .map(|(i, c)| c + bias[i % n])
+        .collect();
+        for kind in [Product::Tiled, Product::Short, Product::Burn] {
+            let cube = |values: &[f64]| {
+                place
+                    .tensor(values, [values.len()])
+                    .try_into_primitive::<burn_cubecl::CubeBackend>()
+                    .unwrap()
+            };
+            let got = multiply(
+                kind,
+                Operand {
+                    tensor: cube(&a),
+                    transposed: a_transposed,
+                },
+                Operand {
+                    tensor: cube(&b),
+                    transposed: b_transposed,
+                },
+                Some(cube(&bias)),
+                [m, n, k],
+            );
+            place.assert_close(
+                &format!("{kind:?} {a_transposed} {b_transposed}"),
+                Tensor::<2>::from_primitive::<burn_cubecl::CubeBackend>(got),
+                &want,
+            );
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(8))]
+    #[test]
+    fn any_size(rows in 1usize..100, width_in in 1usize..100, width_out in 1usize..100, biased: bool, seed in 0u64..1000) {
+        check(rows, width_in, width_out, biased, seed);
+    }
+}
