@@ -1,1 +1,15 @@
-//! (skeleton)
+//! The engine of Caldera's page: it lives in one worker, owns the device, and answers the worker's calls.
+//!
+//! * [`engine`]: the device, the loaded pair, answers.
+//! * [`timing`]: timed batches of forward passes, and their peak memory.
+//! * [`memory`]: a counting allocator, for the CPU engine's peak.
+//! * `report`: a reference case's outcome, as an object for JavaScript.
+//! * [`panics`]: a panic's message, left where the worker finds it.
+//!
+//! Every read is awaited: a browser cannot block.
+
+pub mod engine;
+pub mod memory;
+pub mod panics;
+mod report;
+pub mod timing;

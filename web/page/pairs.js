@@ -1,0 +1,54 @@
+// Which pairs there are: those that the site ships, and what the visitor brings.
+
+const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]*$/;
+
+export const baseOf = (name) => new URL(`pairs/${name}/`, document.baseURI).href;
+
+async function json(address) {
+  try {
+    const response = await fetch(address);
+    return response.ok ? await response.json() : null;
+  } catch {
+    return null;
+  }
+}
+
+/** Names of the shipped pairs that are really there, in the order of pairs/index.json. */
+export async function shipped() {
+  const index = await json(new URL('pairs/index.json', document.baseURI));
+  const names = (index?.pairs ?? []).filter((name) => NAME.test(name));
+  const found = await Promise.all(names.map((name) => json(`${baseOf(name)}pair.json`)));
+  return names.filter((_, i) => found[i]);
+}
+
+/** The pair that the address asks for; null when it asks for none, an error for a name that cannot be one. */
+export function asked(parameters) {
+  const name = parameters.get('pair');
+  if (name === null) return null;
+  if (!NAME.test(name)) throw new Error(`“${name}” in the address is not the name of a pair.`);
+  return name;
+}
+
+/** Files of an <input>, with their paths. */
+export const chosen = (input) => [...input.files].map((file) => ({ path: file.webkitRelativePath || file.name, file }));
+
+/** Files and folders that were dropped, with their paths. */
+export async function dropped(transfer) {
+  const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
+  const files = [];
+  async function walk(entry, path) {
+    if (entry.isFile) {
+      files.push({ path: path + entry.name, file: await new Promise((resolve, reject) => entry.file(resolve, reject)) });
+      return;
+    }
+    const reader = entry.createReader();
+    for (;;) {
+      // A browser gives a folder in portions.
+      const portion = await new Promise((resolve, reject) => reader.readEntries(resolve, reject));
+      if (!portion.length) break;
+      for (const child of portion) await walk(child, `${path}${entry.name}/`);
+    }
+  }
+  for (const entry of entries) await walk(entry, '');
+  return files;
+}

@@ -1,0 +1,140 @@
+// The comparison over length: what is measured in which order, and what is made of it. No page in here.
+
+export const ROLES = ['transformer', 'linear'];
+
+/** One timed batch lasts about this long, so that a rounded clock and the read weigh little. */
+const BATCH_MS = 40;
+const MOST_FORWARDS = 64;
+
+/** "64, 128 256" → {lengths: [64, 128, 256], refused: [sentences]}. Sorted, each once. */
+export function parseLengths(text, maxLength) {
+  const refused = [];
+  const lengths = new Set();
+  for (const word of text.split(/[\s,;]+/).filter(Boolean)) {
+    const length = Number(word);
+    if (!Number.isInteger(length) || length < 2) refused.push(`“${word}” is not a length: a whole number from 2 is.`);
+    else if (length > maxLength) refused.push(`${number(length)} is longer than the ${number(maxLength)} tokens that this pair has positions for; it is left out.`);
+    else lengths.add(length);
+  }
+  return { lengths: [...lengths].sort((a, b) => a - b), refused };
+}
+
+/** 64, 128, … up to what the pair takes. */
+export function defaultLengths(maxLength) {
+  const lengths = [];
+  for (let length = 64; length <= Math.min(maxLength, 8192); length *= 2) lengths.push(length);
+  return lengths.length ? lengths : [maxLength];
+}
+
+/** Value below which a share `q` of the sorted values lies, straight between neighbours. */
+export function quantile(sorted, q) {
+  const at = (sorted.length - 1) * q;
+  const low = Math.floor(at);
+  return sorted[low] + (sorted[Math.min(low + 1, sorted.length - 1)] - sorted[low]) * (at - low);
+}
+
+export function summarise(times) {
+  const sorted = [...times].sort((a, b) => a - b);
+  return { median_ms: quantile(sorted, 0.5), p10_ms: quantile(sorted, 0.1), p90_ms: quantile(sorted, 0.9) };
+}
+
+/**
+ * Runs the sweep. `call(method, params)` reaches the engine; `report({done, total, text, points})` after each step;
+ * a raised `signal` ends it after the step under way, and what is whole by then is kept.
+ */
+export async function runSweep({ call, lengths, runs, report, signal }) {
+  const points = [];
+  const total = lengths.length * (2 * 3 + 2 * runs);
+  let done = 0;
+  const step = async (text, work) => {
+    report({ done, total, text, points });
+    const value = await work();
+    done += 1;
+    return value;
+  };
+  for (const length of lengths) {
+    if (signal?.aborted) break;
+    const of = Object.fromEntries(ROLES.map((role) => [role, { length, model: role, times: [] }]));
+    for (const role of ROLES) {
+      const one = of[role];
+      const name = role === 'linear' ? 'linear model' : 'transformer';
+      one.first_ms = await step(`${length} tokens: first run of the ${name}`, () => call('measure', { role, length, forwards: 1 }));
+      one.peak_bytes = await step(`${length} tokens: memory of the ${name}`, () => call('peak', { role, length }));
+      const warm = await step(`${length} tokens: warming up the ${name}`, () => call('measure', { role, length, forwards: 1 }));
+      one.forwards = Math.max(1, Math.min(MOST_FORWARDS, Math.round(BATCH_MS / Math.max(warm, 0.01))));
+    }
+    for (let run = 0; run < runs && !signal?.aborted; run += 1) {
+      // In turn, and each goes first every other time.
+      for (const role of run % 2 ? [...ROLES].reverse() : ROLES) {
+        const { forwards } = of[role];
+        of[role].times.push(await step(`${length} tokens: run ${run + 1} of ${runs}`, () => call('measure', { role, length, forwards })));
+      }
+    }
+    if (ROLES.some((role) => !of[role].times.length)) break;
+    for (const role of ROLES) {
+      const { model, times, first_ms, peak_bytes } = of[role];
+      points.push({ length, model, ...summarise(times), first_ms, runs: times.length, peak_bytes });
+    }
+    report({ done, total, text: `${length} tokens done`, points });
+  }
+  return points;
+}
+
+const byLength = (points) => {
+  const table = new Map();
+  for (const point of points) table.set(point.length, { ...table.get(point.length), [point.model]: point });
+  return [...table].filter(([, row]) => row.transformer && row.linear).sort(([a], [b]) => a - b);
+};
+
+/**
+ * The length from which on the linear model is faster at every greater measured length: the first measured one where it
+ * always is, else read off between two measured lengths on logarithmic axes; null where it is not faster at the longest.
+ */
+export function crossover(points) {
+  const rows = byLength(points);
+  let from = rows.length;
+  while (from > 0 && rows[from - 1][1].linear.median_ms < rows[from - 1][1].transformer.median_ms) from -= 1;
+  if (from === rows.length) return null;
+  if (from === 0) return rows[0][0];
+  const gap = ([, row]) => Math.log(row.linear.median_ms / row.transformer.median_ms);
+  const [before, after] = [gap(rows[from - 1]), gap(rows[from])];
+  const share = before / (before - after);
+  const [low, high] = [Math.log(rows[from - 1][0]), Math.log(rows[from][0])];
+  return Math.round(Math.exp(low + (high - low) * share));
+}
+
+export const number = (value) => value.toLocaleString('en-US');
+
+const ratio = (value) => (value >= 1.95 ? `1/${value >= 9.5 ? Math.round(value) : value.toFixed(1).replace(/\.0$/, '')} of` : value >= 1 ? `${Math.round(100 / value)} % of` : `${(1 / value).toFixed(1).replace(/\.0$/, '')} times`);
+
+/** The result in a sentence or two. */
+export function inWords(points) {
+  const rows = byLength(points);
+  if (!rows.length) return '';
+  const cross = crossover(points);
+  const [longest, row] = rows.at(-1);
+  const time = row.transformer.median_ms / row.linear.median_ms;
+  const memory = row.transformer.peak_bytes / row.linear.peak_bytes;
+  let words;
+  if (cross === null) {
+    words = `Up to ${number(longest)} tokens the transformer is faster`;
+    words += rows.length > 1 ? ': the conversion does not pay for itself here.' : '.';
+  } else if (cross === rows[0][0]) {
+    words = rows.length > 1 ? `The linear model is faster at every length from ${number(cross)} tokens on.` : `At ${number(cross)} tokens the linear model is faster.`;
+  } else {
+    words = `From about ${number(cross)} tokens on, the linear model is faster.`;
+  }
+  words += ` At ${number(longest)} it takes ${ratio(time)} the time`;
+  words += Number.isFinite(memory) && memory > 0 ? ` and ${ratio(memory)} the working memory.` : '.';
+  return words;
+}
+
+/** The JSON to export. */
+export function toResult({ adapter, browser, versions, pair, points }) {
+  return { adapter, browser, versions, pair, points, crossover_length: crossover(points) };
+}
+
+export function toCsv(result) {
+  const columns = ['length', 'model', 'median_ms', 'p10_ms', 'p90_ms', 'first_ms', 'runs', 'peak_bytes'];
+  return [columns.join(','), ...result.points.map((point) => columns.map((column) => point[column]).join(','))].join('\n') + '\n';
+}

@@ -1,0 +1,49 @@
+// Numbers and facts in words.
+export { number } from './sweep.js';
+
+/** 0.004 → "4 µs", 12.3 → "12.3 ms", 4200 → "4.20 s". */
+export function time(ms) {
+  if (ms < 0.1) return `${(ms * 1000).toPrecision(2)} µs`;
+  if (ms < 1000) return `${ms >= 100 ? Math.round(ms) : Number(ms.toPrecision(3))} ms`;
+  return `${Number((ms / 1000).toPrecision(3))} s`;
+}
+
+/** Decimal units, as file managers give them. */
+export function bytes(count) {
+  const units = ['B', 'kB', 'MB', 'GB'];
+  let at = 0;
+  while (count >= 999.5 && at < units.length - 1) { count /= 1000; at += 1; }
+  return `${count >= 100 || at === 0 ? Math.round(count) : Number(count.toPrecision(2))} ${units[at]}`;
+}
+
+export const percent = (share) => `${(100 * share).toFixed(share > 0.9995 || share < 0.0005 ? 0 : 1)} %`;
+
+export function adapterLine(adapter) {
+  if (adapter.engine === 'cpu') {
+    return `CPU engine (WebAssembly with simd128, one thread), without WebGPU: ${adapter.why}.`;
+  }
+  const name = [adapter.vendor, adapter.architecture, adapter.device].filter(Boolean).join(' ') || 'unnamed adapter';
+  const extra = adapter.description && !name.includes(adapter.description) ? `, ${adapter.description}` : '';
+  const software = adapter.software ? ' A software adapter: its figures say nothing about a GPU.' : '';
+  return `WebGPU on ${name}${extra}.${software}`;
+}
+
+/** Name and version of the browser, as far as it tells. */
+export function browser() {
+  const brands = navigator.userAgentData?.brands?.filter(({ brand }) => !/not.?a.?brand/i.test(brand)) ?? [];
+  const named = brands.find(({ brand }) => brand !== 'Chromium') ?? brands[0];
+  if (named) return `${named.brand} ${named.version}`;
+  const agent = navigator.userAgent;
+  const found = /(Firefox|Edg|OPR|Chrome)\/([\d.]+)/.exec(agent) ?? /Version\/([\d.]+).*(Safari)/.exec(agent);
+  if (!found) return agent;
+  return found[2] === 'Safari' ? `Safari ${found[1]}` : `${found[1]} ${found[2]}`;
+}
+
+/** One or two sentences about a model for its card. */
+export function modelLine({ family, mixer, k, layers, hidden_size, parameters, weight_bytes }) {
+  const size = parameters >= 1e6 ? `${(parameters / 1e6).toFixed(1)} M` : number3(parameters);
+  const kind = mixer === 'softmax' ? 'softmax attention' : `${mixer === 'linformer' ? 'Linformer' : mixer}${k ? `, k = ${k}` : ''}`;
+  return `${family === 'roberta' ? 'RoBERTa' : family.toUpperCase()} · ${kind} · ${layers} × ${hidden_size} · ${size} parameters · ${bytes(weight_bytes)}`;
+}
+
+const number3 = (value) => (value >= 1000 ? `${Math.round(value / 1000)} k` : String(value));

@@ -1,0 +1,133 @@
+// The one worker that owns the device. Calls come as {id, method, params} and are answered in order: {id, ok} or {id, error}.
+import init, { Engine } from '../caldera-web.js';
+import { openSource } from './source.js';
+
+let engine = null;
+let source = null;
+let current = null;
+let queue = Promise.resolve();
+
+const progress = (text, done, total) => postMessage({ id: current, progress: { text, done, total } });
+
+/** Why WebGPU cannot be used, or the adapter that can. */
+async function findAdapter() {
+  if (!isSecureContext) return { why: 'WebGPU needs https or localhost, and this page came over plain http' };
+  if (!navigator.gpu) return { why: 'this browser has no WebGPU, or it is switched off' };
+  try {
+    const adapter = await navigator.gpu.requestAdapter({ powerPreference: 'high-performance' });
+    return adapter ? { adapter } : { why: 'this browser has WebGPU but found no adapter for it' };
+  } catch (error) {
+    return { why: `asking for an adapter failed (${error.message})` };
+  }
+}
+
+const LIMITS = ['maxBufferSize', 'maxStorageBufferBindingSize', 'maxComputeInvocationsPerWorkgroup',
+  'maxComputeWorkgroupStorageSize', 'maxComputeWorkgroupsPerDimension', 'maxStorageBuffersPerShaderStage'];
+
+function describe(adapter) {
+  const info = adapter.info ?? {};
+  const words = [info.vendor, info.architecture, info.device, info.description].filter(Boolean);
+  return {
+    engine: 'webgpu',
+    vendor: info.vendor ?? '', architecture: info.architecture ?? '', device: info.device ?? '', description: info.description ?? '',
+    // The flag is young, so the two software adapters in use are known by name as well.
+    software: Boolean(info.isFallbackAdapter ?? adapter.isFallbackAdapter)
+      || words.some((word) => /swiftshader|llvmpipe|lavapipe|basic render/i.test(word)),
+    limits: Object.fromEntries(LIMITS.map((name) => [name, adapter.limits[name]])),
+    features: [...adapter.features].sort(),
+  };
+}
+
+const methods = {
+  /** Takes WebGPU where it can be had, unless `force` is "cpu". */
+  async start({ force }) {
+    await init();
+    let why = force === 'cpu' ? 'asked for in the address' : null;
+    if (!why) {
+      const found = await findAdapter();
+      why = found.why;
+      if (found.adapter) {
+        try {
+          engine = await Engine.start('webgpu');
+          return { adapter: describe(found.adapter), versions: Engine.versions() };
+        } catch (error) {
+          why = `the adapter gave no device (${error.message})`;
+        }
+      }
+    }
+    engine = await Engine.start('cpu');
+    return {
+      adapter: { engine: 'cpu', vendor: '', architecture: 'wasm', device: 'simd128, one thread', description: '', software: false, limits: {}, features: [], why },
+      versions: Engine.versions(),
+    };
+  },
+
+  /** Opens a pair and loads both models: {pair, transformer, linear, times}. `from` is {base} or {files: [{path, file}]}. */
+  async load({ from, name }) {
+    source = openSource(from, name);
+    const json = await source.description();
+    const pair = engine.open(json, source.name) ?? { name: source.name, task: '', files: [], samples: [], labels: [] };
+    const wanted = pair.files.length ? pair.files : await source.guess();
+    const total = wanted.reduce((sum, file) => sum + file.size, 0);
+    if (total > 3e9) throw new Error(`The pair holds ${(total / 1e9).toFixed(1)} GB; this page can take up to 3 GB.`);
+    const result = { pair, times: { read_ms: 0, prepare_ms: 0 } };
+    let done = 0;
+    for (const side of ['transformer', 'linear']) {
+      const label = side === 'linear' ? 'linear model' : 'transformer';
+      const files = {};
+      let start = performance.now();
+      for (const file of wanted.filter((file) => file.path.startsWith(`${side}/`))) {
+        files[file.path] = await source.read(file.path, file.size, (bytes) => progress(`Reading the ${label}`, done + bytes, total));
+        done += files[file.path].length;
+      }
+      result.times.read_ms += performance.now() - start;
+      progress(`Preparing the ${label}`, done, total);
+      start = performance.now();
+      result[side] = await engine.load(side, files);
+      result.times.prepare_ms += performance.now() - start;
+    }
+    return result;
+  },
+
+  async answer({ text, second }) {
+    const answers = {};
+    for (const role of ['transformer', 'linear']) answers[role] = await engine.answer(role, text, second || undefined);
+    return answers;
+  },
+  measure: ({ role, length, forwards }) => engine.measure(role, length, forwards),
+  peak: ({ role, length }) => engine.peak_bytes(role, length),
+  check: ({ path, files }) => engine.check_case(path, files),
+};
+
+/** What went wrong, in words; a panic ends the wasm instance, so its worker is of no use afterwards. */
+function explain(error) {
+  const panic = globalThis.calderaPanic;
+  if (panic) return { message: `The engine stopped: ${panic}`, fatal: true };
+  if (error instanceof WebAssembly.RuntimeError) {
+    return { message: `The engine stopped (${error.message}); most likely the memory of this tab is used up`, fatal: true };
+  }
+  const message = error?.message ?? String(error);
+  return { message, fatal: /device (is |was )?lost|poisoned/i.test(message) };
+}
+
+function fail(error) {
+  if (current !== null) postMessage({ id: current, error: explain(error) });
+  current = null;
+}
+
+// A panic inside a future reaches neither the caller's promise nor its catch.
+addEventListener('error', (event) => fail(event.error ?? event));
+addEventListener('unhandledrejection', (event) => fail(event.reason));
+
+addEventListener('message', ({ data: { id, method, params } }) => {
+  queue = queue.then(async () => {
+    current = id;
+    try {
+      const ok = await methods[method](params ?? {});
+      if (current === id) postMessage({ id, ok });
+    } catch (error) {
+      fail(error);
+    }
+    current = null;
+  });
+});
