@@ -52,7 +52,7 @@ impl World {
             format!("{text}{}", ["bad", "good"][i % 2])
         };
         let train: String =
-            (0..44).map(|i| json!({"text": text(i), "label": ["no", "yes"][i % 2]}).to_string() + "\n").collect();
+            (0..44).map(|i| json!({"text": text(i), "label": (["no", "yes"][i % 2])}).to_string() + "\n").collect();
         std::fs::write(dir.path().join("train.jsonl"), train).unwrap();
         let valid: String =
             (44..60).map(|i| format!("{},{}\n", text(i), ["no", "yes"][i % 2])).collect();
