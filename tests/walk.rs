@@ -100,7 +100,7 @@ fn every_guide_converts() {
     let checkpoints = teacher.join("checkpoints");
     let from_best = ["--teacher", text(&best)];
     let guides: [(&str, Vec<&str>); 5] = [
-        ("unguided", from_best.to_vec()),
+        ("unguided", vec!["--initial", text(&initial)]),
         ("target", from_best.to_vec()),
         ("trajectory", vec!["--initial", text(&initial)]),
         (
