@@ -10,15 +10,22 @@
 
 pub mod adamw;
 pub mod cases;
+mod column_sum;
+mod cpu;
 mod device;
 pub mod fixture;
 pub mod gelu;
+#[cfg(test)]
+mod gradcheck;
 pub mod launch;
 pub mod layer_norm;
 pub mod lengths;
 pub mod linear;
 pub mod linformer_attention;
 pub mod softmax_attention;
+#[cfg(test)]
+mod ratios;
+pub mod sum_of_squares;
 pub mod tolerance;
 
 pub use adamw::{AdamWStep, adamw_step};
@@ -29,3 +36,4 @@ pub use lengths::{Lengths, ShapeError};
 pub use linear::linear;
 pub use linformer_attention::linformer_attention;
 pub use softmax_attention::softmax_attention;
+pub use sum_of_squares::sum_of_squares;
