@@ -1,0 +1,119 @@
+// A small pair with random weights: real files in the layout of `caldera export`, the same bytes every time.
+import { createHash } from 'node:crypto';
+import fs from 'node:fs';
+import path from 'node:path';
+
+const WORDS = ('the a of and to in is it that was for on as with his they at be this from have or by one had not but what all were when we ' +
+  'there can an your which their said if do will each about how up out them then she many some so these would other into has more two ' +
+  'film story plot actor scene good bad great poor fine dull bright slow fast warm cold long short old new light dark').split(' ');
+const SPECIAL = ['[PAD]', '[UNK]', '[CLS]', '[SEP]'];
+
+/** Even numbers in [0, 1) from a seed (mulberry32). */
+function random(seed) {
+  return () => {
+    seed = (seed + 0x6d2b79f5) | 0;
+    let t = Math.imul(seed ^ (seed >>> 15), 1 | seed);
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
+    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
+  };
+}
+
+function tokenizer() {
+  const vocab = Object.fromEntries([...SPECIAL, ...WORDS].map((word, id) => [word, id]));
+  const special = (token) => ({ SpecialToken: { id: token, type_id: 0 } });
+  const one = [special('[CLS]'), { Sequence: { id: 'A', type_id: 0 } }, special('[SEP]')];
+  return {
+    version: '1.0', truncation: null, padding: null,
+    added_tokens: SPECIAL.map((content, id) => ({ id, content, single_word: false, lstrip: false, rstrip: false, normalized: false, special: true })),
+    normalizer: { type: 'Lowercase' }, pre_tokenizer: { type: 'Whitespace' },
+    post_processor: {
+      type: 'TemplateProcessing', single: one,
+      pair: [...one, { Sequence: { id: 'B', type_id: 1 } }, { SpecialToken: { id: '[SEP]', type_id: 1 } }],
+      special_tokens: Object.fromEntries(['[CLS]', '[SEP]'].map((token) => [token, { id: token, ids: [vocab[token]], tokens: [token] }])),
+    },
+    decoder: null,
+    model: { type: 'WordLevel', vocab, unk_token: '[UNK]' },
+  };
+}
+
+/** Names and shapes of a BERT with classifier; `k` adds a Linformer's projections. */
+function shapes({ hidden, layers, wide, positions, classes, k }) {
+  const of = {};
+  const linear = (name, out, input) => { of[`${name}.weight`] = [out, input]; of[`${name}.bias`] = [out]; };
+  const norm = (name) => { of[`${name}.weight`] = [hidden]; of[`${name}.bias`] = [hidden]; };
+  of['bert.embeddings.word_embeddings.weight'] = [SPECIAL.length + WORDS.length, hidden];
+  of['bert.embeddings.position_embeddings.weight'] = [positions, hidden];
+  of['bert.embeddings.token_type_embeddings.weight'] = [2, hidden];
+  norm('bert.embeddings.LayerNorm');
+  for (let layer = 0; layer < layers; layer += 1) {
+    const name = `bert.encoder.layer.${layer}`;
+    for (const part of ['query', 'key', 'value']) linear(`${name}.attention.self.${part}`, hidden, hidden);
+    if (k) for (const part of ['proj_k', 'proj_v']) of[`${name}.attention.self.${part}`] = [positions, k];
+    linear(`${name}.attention.output.dense`, hidden, hidden);
+    norm(`${name}.attention.output.LayerNorm`);
+    linear(`${name}.intermediate.dense`, wide, hidden);
+    linear(`${name}.output.dense`, hidden, wide);
+    norm(`${name}.output.LayerNorm`);
+  }
+  linear('bert.pooler.dense', hidden, hidden);
+  linear('classifier', classes, hidden);
+  return of;
+}
+
+function safetensors(of) {
+  const header = {};
+  const parts = [];
+  let at = 0;
+  for (const [name, shape] of Object.entries(of)) {
+    const count = shape.reduce((product, n) => product * n, 1);
+    // Seeded by name, so that both models share what they share.
+    const next = random([...name].reduce((sum, letter) => (Math.imul(sum, 31) + letter.charCodeAt(0)) | 0, 7));
+    const norm = /LayerNorm\.weight$/.test(name);
+    const values = Float32Array.from({ length: count }, () => (norm ? 1 : 0) + (next() - 0.5) * (shape.length > 1 ? 0.5 : 0.1));
+    parts.push(Buffer.from(values.buffer));
+    header[name] = { dtype: 'F32', shape, data_offsets: [at, at += values.byteLength] };
+  }
+  const json = Buffer.from(JSON.stringify(header).padEnd(Math.ceil(JSON.stringify(header).length / 8) * 8));
+  const length = Buffer.alloc(8);
+  length.writeBigUInt64LE(BigInt(json.length));
+  return Buffer.concat([length, json, ...parts]);
+}
+
+/** Every file of the pair by its path. */
+export function makePair({ name = 'fixture', hidden = 64, layers = 2, heads = 4, wide = 128, positions = 256, k = 32 } = {}) {
+  const config = {
+    architectures: ['BertForSequenceClassification'], model_type: 'bert', hidden_size: hidden, num_hidden_layers: layers,
+    num_attention_heads: heads, intermediate_size: wide, hidden_act: 'gelu', max_position_embeddings: positions, type_vocab_size: 2,
+    vocab_size: SPECIAL.length + WORDS.length, layer_norm_eps: 1e-12, pad_token_id: 0, initializer_range: 0.02,
+    hidden_dropout_prob: 0.1, attention_probs_dropout_prob: 0.1, torch_dtype: 'float32', id2label: { 0: 'negative', 1: 'positive' }, label2id: { negative: 0, positive: 1 },
+  };
+  const files = {};
+  for (const [side, extra] of [['transformer', {}], ['linear', { caldera: { mixer: 'linformer', k, sharing: 'none' } }]]) {
+    files[`${side}/config.json`] = Buffer.from(JSON.stringify({ ...config, ...extra }, null, 2));
+    files[`${side}/model.safetensors`] = safetensors(shapes({ hidden, layers, wide, positions, classes: 2, k: side === 'linear' ? k : 0 }));
+    files[`${side}/tokenizer.json`] = Buffer.from(JSON.stringify(tokenizer()));
+  }
+  const listed = Object.entries(files).map(([file, bytes]) => ({ path: file, size: bytes.length, sha256: createHash('sha256').update(bytes).digest('hex') }));
+  const pair = {
+    name, task: 'text-classification', description: 'Random weights, for tests: its answers mean nothing.',
+    scores: { teacher: { accuracy: 0.5 }, student: { accuracy: 0.5 } },
+    data: { name: 'none', licence: 'CC0-1.0', source: 'tests/browser/support/pair.mjs' }, licence: 'CC0-1.0', labels: ['negative', 'positive'],
+    samples: [
+      { text: 'a warm and bright story with a great actor in each scene', label: 'positive' },
+      { text: 'the plot is slow and the film was long and dull', label: 'negative' },
+      { text: Array.from({ length: 300 }, (_, i) => WORDS[(i * 7) % WORDS.length]).join(' ') },
+    ],
+    files: listed,
+  };
+  files['pair.json'] = Buffer.from(`${JSON.stringify(pair, null, 2)}\n`);
+  return files;
+}
+
+/** Writes a pair's files into a folder. */
+export function writePair(files, folder) {
+  for (const [file, bytes] of Object.entries(files)) {
+    const target = path.join(folder, file);
+    fs.mkdirSync(path.dirname(target), { recursive: true });
+    fs.writeFileSync(target, bytes);
+  }
+}
