@@ -10,10 +10,10 @@ function add(parent, name, attributes = {}, text) {
   return parent.appendChild(node);
 }
 
-/** Round values between `low` and `high`: 1, 2, 5 times powers of ten, or powers of ten alone over a wide range. */
+/** Round values between `low` and `high`, the fewer a decade the wider the range. */
 function ticks(low, high) {
   const decades = Math.log10(high / low);
-  const steps = decades > 4 ? [1] : decades > 2 ? [1, 3] : [1, 2, 5];
+  const steps = decades > 4 ? [1] : decades > 2 ? [1, 3] : decades > 0.9 ? [1, 2, 5] : [1, 1.5, 2, 3, 4, 5, 7];
   const values = [];
   for (let power = Math.floor(Math.log10(low)); power <= Math.ceil(Math.log10(high)); power += 1) {
     for (const step of steps) values.push(step * 10 ** power);

@@ -25,24 +25,24 @@ function table({ points }) {
   const head = document.createElement('thead');
   head.append(
     row([{ text: 'Tokens', rows: 2, scope: 'col' },
-      { text: 'Transformer', span: 4, scope: 'colgroup', className: 't' }, { text: 'Linear model', span: 4, scope: 'colgroup', className: 'l' },
-      { text: 'Ratio of times', rows: 2, scope: 'col' }], 'th'),
-    row(ROLES.flatMap((role) => ['median', 'p10–p90', 'first run', 'memory'].map((text) => ({ text, scope: 'col', className: role === 'linear' ? 'l' : 't' }))), 'th'),
+      { text: 'Transformer', span: 4, scope: 'colgroup', className: 't start' }, { text: 'Linear model', span: 4, scope: 'colgroup', className: 'l start' },
+      { text: 'Ratio of times', rows: 2, scope: 'col', className: 'start' }], 'th'),
+    row(ROLES.flatMap(() => ['median', 'p10–p90', 'first run', 'memory'].map((text) => ({ text, scope: 'col', className: text === 'median' ? 'start' : '' }))), 'th'),
   );
   const body = document.createElement('tbody');
   for (const length of [...new Set(points.map((point) => point.length))]) {
     const of = (role) => points.find((point) => point.length === length && point.model === role);
-    const cells = (point) => [{ text: time(point.median_ms), className: 'main' }, `${time(point.p10_ms)} – ${time(point.p90_ms)}`, time(point.first_ms), bytes(point.peak_bytes)];
+    const cells = (point) => [{ text: time(point.median_ms), className: 'main start' }, `${time(point.p10_ms)} – ${time(point.p90_ms)}`, time(point.first_ms), bytes(point.peak_bytes)];
     const ratio = of('transformer').median_ms / of('linear').median_ms;
     body.append(row([{ text: number(length), head: true, scope: 'row' }, ...cells(of('transformer')), ...cells(of('linear')),
-      { text: `${ratio.toFixed(ratio < 10 ? 2 : 0)}×`, className: ratio > 1 ? 'faster' : '' }]));
+      { text: `${ratio.toFixed(ratio < 10 ? 2 : 0)}×`, className: ratio > 1 ? 'faster start' : 'start' }]));
   }
   const caption = document.createElement('caption');
   caption.textContent = 'Time for one text and working memory, by its length. A ratio above 1 means that the linear model is faster.';
   $('table').replaceChildren(caption, head, body);
 }
 
-/** Where the straight lines between the medians meet the crossover. */
+/** Shows what was measured so far. */
 export function showResults(result) {
   const { points } = result;
   $('results').hidden = false;

@@ -1,11 +1,11 @@
-// Numbers and facts in words.
+// Numbers and facts in words. A number and its unit stay on one line (\u00a0).
 export { number } from './sweep.js';
 
 /** 0.004 → "4 µs", 12.3 → "12.3 ms", 4200 → "4.20 s". */
 export function time(ms) {
-  if (ms < 0.1) return `${(ms * 1000).toPrecision(2)} µs`;
-  if (ms < 1000) return `${ms >= 100 ? Math.round(ms) : Number(ms.toPrecision(3))} ms`;
-  return `${Number((ms / 1000).toPrecision(3))} s`;
+  if (ms < 0.1) return `${(ms * 1000).toPrecision(2)}\u00a0µs`;
+  if (ms < 1000) return `${ms >= 100 ? Math.round(ms) : Number(ms.toPrecision(3))}\u00a0ms`;
+  return `${Number((ms / 1000).toPrecision(3))}\u00a0s`;
 }
 
 /** Decimal units, as file managers give them. */
@@ -13,10 +13,10 @@ export function bytes(count) {
   const units = ['B', 'kB', 'MB', 'GB'];
   let at = 0;
   while (count >= 999.5 && at < units.length - 1) { count /= 1000; at += 1; }
-  return `${count >= 100 || at === 0 ? Math.round(count) : Number(count.toPrecision(2))} ${units[at]}`;
+  return `${count >= 100 || at === 0 ? Math.round(count) : Number(count.toPrecision(2))}\u00a0${units[at]}`;
 }
 
-export const percent = (share) => `${(100 * share).toFixed(share > 0.9995 || share < 0.0005 ? 0 : 1)} %`;
+export const percent = (share) => `${(100 * share).toFixed(share > 0.9995 || share < 0.0005 ? 0 : 1)}\u00a0%`;
 
 export function adapterLine(adapter) {
   if (adapter.engine === 'cpu') {
@@ -41,9 +41,9 @@ export function browser() {
 
 /** One or two sentences about a model for its card. */
 export function modelLine({ family, mixer, k, layers, hidden_size, parameters, weight_bytes }) {
-  const size = parameters >= 1e6 ? `${(parameters / 1e6).toFixed(1)} M` : number3(parameters);
+  const size = parameters >= 1e6 ? `${(parameters / 1e6).toFixed(1)}\u00a0M` : number3(parameters);
   const kind = mixer === 'softmax' ? 'softmax attention' : `${mixer === 'linformer' ? 'Linformer' : mixer}${k ? `, k = ${k}` : ''}`;
   return `${family === 'roberta' ? 'RoBERTa' : family.toUpperCase()} · ${kind} · ${layers} × ${hidden_size} · ${size} parameters · ${bytes(weight_bytes)}`;
 }
 
-const number3 = (value) => (value >= 1000 ? `${Math.round(value / 1000)} k` : String(value));
+const number3 = (value) => (value >= 1000 ? `${Math.round(value / 1000)}\u00a0k` : String(value));

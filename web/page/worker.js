@@ -86,6 +86,11 @@ const methods = {
       result[side] = await engine.load(side, files);
       result.times.prepare_ms += performance.now() - start;
     }
+    progress('Warming up', total, total);
+    const start = performance.now();
+    // So that the first answer's time is the model's and not the compiler's.
+    for (const side of ['transformer', 'linear']) await engine.measure(side, Math.min(64, result[side].max_length), 1);
+    result.times.prepare_ms += performance.now() - start;
     return result;
   },
 
