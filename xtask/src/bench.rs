@@ -44,21 +44,15 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
         packages::ensure_browser(workspace)?;
         let tools = Tools::ensure(workspace)?;
         process::run(&mut page::build(workspace, &tools)?)?;
-        let folder = workspace.root.join("tests/browser");
-        process::run(process::command("npm", &folder).args(["ci", "--no-audit", "--no-fund"]))?;
+        process::run(&mut packages::npm_ci(workspace))?;
         let swept = out.join("bench-page.json");
-        let mut node = process::command("node", &folder);
-        node.args([
-            "sweep.mjs",
-            "--pair",
-            "demo",
-            "--lengths",
-            &arguments.lengths,
-            "--runs",
-        ])
-        .arg(arguments.runs.to_string())
-        .arg("--out")
-        .arg(&swept);
+        let mut node = process::command("node", &workspace.root);
+        node.args(["xtask/sweep.mjs", "--pair", "demo", "--lengths"])
+            .args([&arguments.lengths, "--runs"])
+            .args([&arguments.runs.to_string(), "--out"])
+            .arg(&swept)
+            .arg("--picture")
+            .arg(out.join("page.png"));
         process::run(&mut node)?;
         written.push(swept);
     }

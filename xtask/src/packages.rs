@@ -1,6 +1,6 @@
 //! System packages of the tests: a Vulkan adapter, a browser, node.
 
-use std::path::Path;
+use std::{path::Path, process::Command};
 
 use anyhow::{Result, bail};
 
@@ -56,6 +56,13 @@ pub fn ensure_browser(workspace: &Workspace) -> Result<()> {
         }
     }
     install(workspace, &missing)
+}
+
+/// The node package that drives the browser, at its locked version.
+pub fn npm_ci(workspace: &Workspace) -> Command {
+    let mut npm = process::command("npm", &workspace.root.join("tests/browser"));
+    npm.args(["ci", "--no-audit", "--no-fund"]);
+    npm
 }
 
 fn install(workspace: &Workspace, packages: &[&str]) -> Result<()> {

@@ -96,8 +96,8 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     if wants(Part::Browser) && built {
         report.step("browser", |step| {
             packages::ensure_browser(workspace)?;
+            step.run(&mut packages::npm_ci(workspace))?;
             let folder = workspace.root.join("tests/browser");
-            step.run(process::command("npm", &folder).args(["ci", "--no-audit", "--no-fund"]))?;
             step.run(process::command("node", &folder).arg("--test"))?;
             Ok(String::new())
         });
