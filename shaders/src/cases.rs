@@ -27,7 +27,11 @@ fn leaf(case: &Case, name: &str, device: &Device) -> Result<Tensor<4>, FixtureEr
 }
 
 async fn check_softmax(case: &Case, device: &Device) -> Result<CaseReport, FixtureError> {
-    let [q, k, v] = [leaf(case, "in.q", device)?, leaf(case, "in.k", device)?, leaf(case, "in.v", device)?];
+    let [q, k, v] = [
+        leaf(case, "in.q", device)?,
+        leaf(case, "in.k", device)?,
+        leaf(case, "in.v", device)?,
+    ];
     let lengths = case.lengths()?;
     let causal = case.facts()["causal"].as_bool().unwrap_or(false);
     let swapped = [&q, &k, &v].map(|tensor| tensor.clone().swap_dims(1, 2));
@@ -46,7 +50,11 @@ async fn check_softmax(case: &Case, device: &Device) -> Result<CaseReport, Fixtu
 }
 
 async fn check_linformer(case: &Case, device: &Device) -> Result<CaseReport, FixtureError> {
-    let [q, k, v] = [leaf(case, "in.q", device)?, leaf(case, "in.k", device)?, leaf(case, "in.v", device)?];
+    let [q, k, v] = [
+        leaf(case, "in.q", device)?,
+        leaf(case, "in.k", device)?,
+        leaf(case, "in.v", device)?,
+    ];
     let e = case.tensor::<2>("in.e", device)?.require_grad();
     let f = case.tensor::<2>("in.f", device)?.require_grad();
     let lengths = case.lengths()?;
@@ -69,4 +77,10 @@ async fn check_linformer(case: &Case, device: &Device) -> Result<CaseReport, Fix
         }
     }
     Ok(comparer.finish())
+}
+
+/// The repository's own fixtures.
+#[cfg(test)]
+pub(crate) fn fixtures() -> std::path::PathBuf {
+    std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures")
 }

@@ -72,16 +72,22 @@ impl Case {
     /// # Errors
     /// When `case.json` is missing or is not JSON.
     pub fn from_files(path: &str, files: BTreeMap<String, Vec<u8>>) -> Result<Self, FixtureError> {
-        let bytes = files.get("case.json").ok_or_else(|| FixtureError::MissingFile {
-            case: path.into(),
-            file: "case.json".into(),
-        })?;
+        let bytes = files
+            .get("case.json")
+            .ok_or_else(|| FixtureError::MissingFile {
+                case: path.into(),
+                file: "case.json".into(),
+            })?;
         let json = serde_json::from_slice(bytes).map_err(|error| FixtureError::Unreadable {
             case: path.into(),
             file: "case.json".into(),
             reason: error.to_string(),
         })?;
-        Ok(Self { path: path.into(), json, files })
+        Ok(Self {
+            path: path.into(),
+            json,
+            files,
+        })
     }
 
     /// Reads the case `path` (such as `ops/softmax-attention/bidirectional-tiny`) below the folder `root`.
@@ -90,7 +96,11 @@ impl Case {
     /// When a file cannot be read or `case.json` is not JSON.
     #[cfg(not(target_family = "wasm"))]
     pub fn read(root: &std::path::Path, path: &str) -> Result<Self, FixtureError> {
-        fn collect(folder: &std::path::Path, prefix: &str, files: &mut BTreeMap<String, Vec<u8>>) -> std::io::Result<()> {
+        fn collect(
+            folder: &std::path::Path,
+            prefix: &str,
+            files: &mut BTreeMap<String, Vec<u8>>,
+        ) -> std::io::Result<()> {
             for entry in std::fs::read_dir(folder)? {
                 let entry = entry?;
                 let name = format!("{prefix}{}", entry.file_name().to_string_lossy());
@@ -131,10 +141,13 @@ impl Case {
     /// # Errors
     /// When the folder has no such file.
     pub fn file(&self, name: &str) -> Result<&[u8], FixtureError> {
-        self.files.get(name).map(Vec::as_slice).ok_or_else(|| FixtureError::MissingFile {
-            case: self.path.clone(),
-            file: name.into(),
-        })
+        self.files
+            .get(name)
+            .map(Vec::as_slice)
+            .ok_or_else(|| FixtureError::MissingFile {
+                case: self.path.clone(),
+                file: name.into(),
+            })
     }
 
     /// A whole-number fact.
@@ -143,7 +156,10 @@ impl Case {
     /// When the fact is missing or is no whole number.
     pub fn fact_usize(&self, name: &str) -> Result<usize, FixtureError> {
         let value = &self.facts()[name];
-        value.as_u64().map(|value| value as usize).ok_or_else(|| self.kind(name, "a whole number", value.to_string()))
+        value
+            .as_u64()
+            .map(|value| value as usize)
+            .ok_or_else(|| self.kind(name, "a whole number", value.to_string()))
     }
 
     /// Shape and values of a tensor of any number type.
@@ -153,9 +169,18 @@ impl Case {
     pub fn f64s(&self, tensor: &str) -> Result<(Vec<usize>, Vec<f64>), FixtureError> {
         let (shape, dtype, bytes) = self.raw(tensor)?;
         let values = match dtype {
-            Dtype::F32 => bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]) as f64).collect(),
-            Dtype::F64 => bytes.chunks_exact(8).map(|b| f64::from_bits(word(b))).collect(),
-            Dtype::I64 => bytes.chunks_exact(8).map(|b| word(b) as i64 as f64).collect(),
+            Dtype::F32 => bytes
+                .chunks_exact(4)
+                .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]) as f64)
+                .collect(),
+            Dtype::F64 => bytes
+                .chunks_exact(8)
+                .map(|b| f64::from_bits(word(b)))
+                .collect(),
+            Dtype::I64 => bytes
+                .chunks_exact(8)
+                .map(|b| word(b) as i64 as f64)
+                .collect(),
             other => return Err(self.kind(tensor, "F32, F64 or I64", format!("{other:?}"))),
         };
         Ok((shape, values))
@@ -170,14 +195,21 @@ impl Case {
         if dtype != Dtype::I64 {
             return Err(self.kind(tensor, "I64", format!("{dtype:?}")));
         }
-        Ok((shape, bytes.chunks_exact(8).map(|b| word(b) as i64).collect()))
+        Ok((
+            shape,
+            bytes.chunks_exact(8).map(|b| word(b) as i64).collect(),
+        ))
     }
 
     /// A float tensor on a device.
     ///
     /// # Errors
     /// When the tensor is missing or has another rank than `D`.
-    pub fn tensor<const D: usize>(&self, tensor: &str, device: &Device) -> Result<Tensor<D>, FixtureError> {
+    pub fn tensor<const D: usize>(
+        &self,
+        tensor: &str,
+        device: &Device,
+    ) -> Result<Tensor<D>, FixtureError> {
         let (shape, values) = self.f64s(tensor)?;
         let shape = self.rank::<D>(tensor, shape)?;
         let values: Vec<f32> = values.into_iter().map(|value| value as f32).collect();
@@ -188,7 +220,11 @@ impl Case {
     ///
     /// # Errors
     /// When the tensor is missing, is not I64 or has another rank than `D`.
-    pub fn int_tensor<const D: usize>(&self, tensor: &str, device: &Device) -> Result<Tensor<D, Int>, FixtureError> {
+    pub fn int_tensor<const D: usize>(
+        &self,
+        tensor: &str,
+        device: &Device,
+    ) -> Result<Tensor<D, Int>, FixtureError> {
         let (shape, values) = self.ints(tensor)?;
         let shape = self.rank::<D>(tensor, shape)?;
         let values: Vec<i32> = values.into_iter().map(|value| value as i32).collect();
@@ -200,14 +236,27 @@ impl Case {
     /// # Errors
     /// When the case has none.
     pub fn lengths(&self) -> Result<Lengths, FixtureError> {
-        Ok(Lengths::new(self.ints("in.lengths")?.1.into_iter().map(|n| n as u32).collect()))
+        Ok(Lengths::new(
+            self.ints("in.lengths")?
+                .1
+                .into_iter()
+                .map(|n| n as u32)
+                .collect(),
+        ))
     }
 
     /// Sorted names of the tensors whose names start with `prefix`; none when `expected.safetensors` is missing.
     pub fn names(&self, prefix: &str) -> Vec<String> {
         let mut names: Vec<String> = self
             .parsed()
-            .map(|tensors| tensors.names().into_iter().filter(|name| name.starts_with(prefix)).map(String::from).collect())
+            .map(|tensors| {
+                tensors
+                    .names()
+                    .into_iter()
+                    .filter(|name| name.starts_with(prefix))
+                    .map(String::from)
+                    .collect()
+            })
             .unwrap_or_default();
         names.sort();
         names
@@ -221,33 +270,51 @@ impl Case {
         let entry = &self.json["tolerance"][tensor];
         match (entry["atol"].as_f64(), entry["rtol"].as_f64()) {
             (Some(atol), Some(rtol)) => Ok(Tolerance { atol, rtol }),
-            _ => Err(self.kind(&format!("tolerance.{tensor}"), "atol and rtol", entry.to_string())),
+            _ => Err(self.kind(
+                &format!("tolerance.{tensor}"),
+                "atol and rtol",
+                entry.to_string(),
+            )),
         }
     }
 
     fn parsed(&self) -> Result<SafeTensors<'_>, FixtureError> {
-        SafeTensors::deserialize(self.file("expected.safetensors")?).map_err(|error| FixtureError::Unreadable {
-            case: self.path.clone(),
-            file: "expected.safetensors".into(),
-            reason: error.to_string(),
+        SafeTensors::deserialize(self.file("expected.safetensors")?).map_err(|error| {
+            FixtureError::Unreadable {
+                case: self.path.clone(),
+                file: "expected.safetensors".into(),
+                reason: error.to_string(),
+            }
         })
     }
 
     fn raw(&self, tensor: &str) -> Result<(Vec<usize>, Dtype, Vec<u8>), FixtureError> {
         let parsed = self.parsed()?;
-        let view = parsed.tensor(tensor).map_err(|_| FixtureError::MissingTensor {
-            case: self.path.clone(),
-            tensor: tensor.into(),
-        })?;
+        let view = parsed
+            .tensor(tensor)
+            .map_err(|_| FixtureError::MissingTensor {
+                case: self.path.clone(),
+                tensor: tensor.into(),
+            })?;
         Ok((view.shape().to_vec(), view.dtype(), view.data().to_vec()))
     }
 
-    fn rank<const D: usize>(&self, tensor: &str, shape: Vec<usize>) -> Result<[usize; D], FixtureError> {
-        <[usize; D]>::try_from(shape).map_err(|shape| self.kind(tensor, &format!("rank {D}"), format!("shape {shape:?}")))
+    fn rank<const D: usize>(
+        &self,
+        tensor: &str,
+        shape: Vec<usize>,
+    ) -> Result<[usize; D], FixtureError> {
+        <[usize; D]>::try_from(shape)
+            .map_err(|shape| self.kind(tensor, &format!("rank {D}"), format!("shape {shape:?}")))
     }
 
     fn kind(&self, name: &str, expected: &str, found: String) -> FixtureError {
-        FixtureError::Kind { case: self.path.clone(), name: name.into(), expected: expected.into(), found }
+        FixtureError::Kind {
+            case: self.path.clone(),
+            name: name.into(),
+            expected: expected.into(),
+            found,
+        }
     }
 }
 
@@ -288,13 +355,21 @@ pub struct CaseReport {
 impl CaseReport {
     /// A case that could not be run.
     pub fn failed(case: &Case, message: impl ToString) -> Self {
-        Self { case: case.path.clone(), known: true, passed: false, tensors: Vec::new(), message: Some(message.to_string()) }
+        Self {
+            case: case.path.clone(),
+            known: true,
+            passed: false,
+            tensors: Vec::new(),
+            message: Some(message.to_string()),
+        }
     }
 
     /// The tensor that comes closest to its limit, or lies furthest past it.
     pub fn worst(&self) -> Option<&TensorReport> {
         let ratio = |report: &TensorReport| report.error / report.tolerance.max(f64::MIN_POSITIVE);
-        self.tensors.iter().max_by(|a, b| ratio(a).total_cmp(&ratio(b)))
+        self.tensors
+            .iter()
+            .max_by(|a, b| ratio(a).total_cmp(&ratio(b)))
     }
 }
 
@@ -311,8 +386,18 @@ pub struct Comparer<'a> {
 impl<'a> Comparer<'a> {
     /// Starts a comparison of results from `device`.
     pub fn new(case: &'a Case, device: &Device) -> Self {
-        let report = CaseReport { case: case.path.clone(), known: true, passed: true, tensors: Vec::new(), message: None };
-        Self { case, factor: if is_gpu(device) { 10.0 } else { 1.0 }, report }
+        let report = CaseReport {
+            case: case.path.clone(),
+            known: true,
+            passed: true,
+            tensors: Vec::new(),
+            message: None,
+        };
+        Self {
+            case,
+            factor: if is_gpu(device) { 10.0 } else { 1.0 },
+            report,
+        }
     }
 
     /// Compares every element with the tensor `name` of the case.
@@ -321,29 +406,55 @@ impl<'a> Comparer<'a> {
     }
 
     /// Compares the unpadded positions: those whose index along `axis` is below the length of the sample (dimension 0).
-    pub async fn compare_valid<const D: usize>(&mut self, name: &str, got: Tensor<D>, lengths: &Lengths, axis: usize) {
+    pub async fn compare_valid<const D: usize>(
+        &mut self,
+        name: &str,
+        got: Tensor<D>,
+        lengths: &Lengths,
+        axis: usize,
+    ) {
         let lengths = lengths.as_slice();
-        self.compare_where(name, got, |index| index[axis] < lengths[index[0]] as usize).await;
+        self.compare_where(name, got, |index| index[axis] < lengths[index[0]] as usize)
+            .await;
     }
 
     /// Compares the elements whose index `keep` accepts.
-    pub async fn compare_where<const D: usize>(&mut self, name: &str, got: Tensor<D>, keep: impl Fn(&[usize]) -> bool) {
+    pub async fn compare_where<const D: usize>(
+        &mut self,
+        name: &str,
+        got: Tensor<D>,
+        keep: impl Fn(&[usize]) -> bool,
+    ) {
         let shape = got.dims().to_vec();
         match got.into_data_async().await {
             Ok(data) => self.compare_values(name, &shape, data.iter::<f64>().collect(), keep),
-            Err(error) => self.fail(format!("{name}: reading it from the device failed: {error:?}")),
+            Err(error) => self.fail(format!(
+                "{name}: reading it from the device failed: {error:?}"
+            )),
         }
     }
 
     /// Compares values that are already on the host.
-    pub fn compare_values(&mut self, name: &str, shape: &[usize], got: Vec<f64>, keep: impl Fn(&[usize]) -> bool) {
-        let (want, tolerance) = match self.case.f64s(name).and_then(|want| Ok((want, self.case.tolerance(name)?))) {
+    pub fn compare_values(
+        &mut self,
+        name: &str,
+        shape: &[usize],
+        got: Vec<f64>,
+        keep: impl Fn(&[usize]) -> bool,
+    ) {
+        let (want, tolerance) = match self
+            .case
+            .f64s(name)
+            .and_then(|want| Ok((want, self.case.tolerance(name)?)))
+        {
             Ok(found) => found,
             Err(error) => return self.fail(error.to_string()),
         };
         let (want_shape, want) = want;
         if want_shape != shape {
-            return self.fail(format!("{name}: expected shape {want_shape:?}, found {shape:?}"));
+            return self.fail(format!(
+                "{name}: expected shape {want_shape:?}, found {shape:?}"
+            ));
         }
         let mut index = vec![0; shape.len()];
         let (mut kept_got, mut kept_want) = (Vec::new(), Vec::new());
@@ -360,7 +471,8 @@ impl<'a> Comparer<'a> {
                 index[axis] = 0;
             }
         }
-        let (error, allowed) = tolerance::worst(&kept_got, &kept_want, tolerance.times(self.factor));
+        let (error, allowed) =
+            tolerance::worst(&kept_got, &kept_want, tolerance.times(self.factor));
         let passed = error <= allowed;
         self.report.passed &= passed;
         self.report.tensors.push(TensorReport {

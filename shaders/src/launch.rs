@@ -35,7 +35,9 @@ pub fn poison_fresh_buffers(on: bool) {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LaunchError {
     /// Too many invocations in a workgroup.
-    #[error("kernel {kernel}: {found} invocations in a workgroup, WebGPU's default limit is {MAX_INVOCATIONS}; use a smaller tile")]
+    #[error(
+        "kernel {kernel}: {found} invocations in a workgroup, WebGPU's default limit is {MAX_INVOCATIONS}; use a smaller tile"
+    )]
     Invocations {
         /// Kernel name.
         kernel: &'static str,
@@ -43,7 +45,9 @@ pub enum LaunchError {
         found: u32,
     },
     /// Too much workgroup memory.
-    #[error("kernel {kernel}: {found} bytes of workgroup memory, WebGPU's default limit is {MAX_WORKGROUP_MEMORY}; use a smaller tile")]
+    #[error(
+        "kernel {kernel}: {found} bytes of workgroup memory, WebGPU's default limit is {MAX_WORKGROUP_MEMORY}; use a smaller tile"
+    )]
     WorkgroupMemory {
         /// Kernel name.
         kernel: &'static str,
@@ -51,7 +55,9 @@ pub enum LaunchError {
         found: usize,
     },
     /// Too many storage buffers, the buffer of sizes counted in.
-    #[error("kernel {kernel}: {found} storage buffers, WebGPU's default limit is {MAX_STORAGE_BUFFERS}; split the kernel")]
+    #[error(
+        "kernel {kernel}: {found} storage buffers, WebGPU's default limit is {MAX_STORAGE_BUFFERS}; split the kernel"
+    )]
     Buffers {
         /// Kernel name.
         kernel: &'static str,
@@ -79,7 +85,9 @@ pub enum LaunchError {
         found: usize,
     },
     /// A tensor is not of 32-bit floats.
-    #[error("kernel {kernel}, binding {binding}: expected F32, found {found}; cast the tensor before")]
+    #[error(
+        "kernel {kernel}, binding {binding}: expected F32, found {found}; cast the tensor before"
+    )]
     Dtype {
         /// Kernel name.
         kernel: &'static str,
@@ -106,7 +114,13 @@ pub struct Kernel {
 impl Kernel {
     /// A kernel of `threads` invocations a workgroup (in x). `name` appears in every error.
     pub fn new(name: &'static str, template: &'static str, threads: u32) -> Self {
-        Self { name, template, threads, workgroup_memory: 0, parameters: vec![("threads", threads.to_string())] }
+        Self {
+            name,
+            template,
+            threads,
+            workgroup_memory: 0,
+            parameters: vec![("threads", threads.to_string())],
+        }
     }
 
     /// Sets a parameter of the template.
@@ -124,7 +138,12 @@ impl Kernel {
     /// The WGSL with every parameter in place.
     pub fn wgsl(&self) -> String {
         let template = SourceTemplate::new(self.template);
-        self.parameters.iter().fold(template, |template, (name, value)| template.register(*name, value.clone())).complete()
+        self.parameters
+            .iter()
+            .fold(template, |template, (name, value)| {
+                template.register(*name, value.clone())
+            })
+            .complete()
     }
 
     /// Checks a launch of `groups` workgroups on `buffers` against WebGPU's default limits.
@@ -135,11 +154,19 @@ impl Kernel {
         self.check_shape(buffers.len(), groups)?;
         for (binding, buffer) in buffers.iter().enumerate() {
             if buffer.dtype != DType::F32 {
-                return Err(LaunchError::Dtype { kernel: self.name, binding, found: format!("{:?}", buffer.dtype) });
+                return Err(LaunchError::Dtype {
+                    kernel: self.name,
+                    binding,
+                    found: format!("{:?}", buffer.dtype),
+                });
             }
             let found = buffer.handle.size_in_used();
             if found > MAX_BINDING {
-                return Err(LaunchError::Binding { kernel: self.name, binding, found });
+                return Err(LaunchError::Binding {
+                    kernel: self.name,
+                    binding,
+                    found,
+                });
             }
         }
         Ok(())
@@ -148,17 +175,29 @@ impl Kernel {
     fn check_shape(&self, tensors: usize, groups: usize) -> Result<(), LaunchError> {
         let kernel = self.name;
         if self.threads > MAX_INVOCATIONS {
-            return Err(LaunchError::Invocations { kernel, found: self.threads });
+            return Err(LaunchError::Invocations {
+                kernel,
+                found: self.threads,
+            });
         }
         if self.workgroup_memory > MAX_WORKGROUP_MEMORY {
-            return Err(LaunchError::WorkgroupMemory { kernel, found: self.workgroup_memory });
+            return Err(LaunchError::WorkgroupMemory {
+                kernel,
+                found: self.workgroup_memory,
+            });
         }
         // One more for the sizes.
         if tensors + 1 > MAX_STORAGE_BUFFERS {
-            return Err(LaunchError::Buffers { kernel, found: tensors + 1 });
+            return Err(LaunchError::Buffers {
+                kernel,
+                found: tensors + 1,
+            });
         }
         if groups > MAX_WORKGROUPS * MAX_WORKGROUPS {
-            return Err(LaunchError::Workgroups { kernel, found: groups });
+            return Err(LaunchError::Workgroups {
+                kernel,
+                found: groups,
+            });
         }
         Ok(())
     }
@@ -186,7 +225,10 @@ impl Kernel {
         for buffer in buffers {
             let binding = buffer.handle.clone().binding();
             let key = binding.claim_key();
-            if bindings.iter().any(|earlier: &cubecl::server::BufferBinding| earlier.claim_key() == key) {
+            if bindings
+                .iter()
+                .any(|earlier: &cubecl::server::BufferBinding| earlier.claim_key() == key)
+            {
                 // WebGPU forbids two writable bindings of one range, and all of ours are writable.
                 let copy = buffer.copy();
                 bindings.push(copy.handle.clone().binding());
@@ -217,11 +259,18 @@ pub fn empty(like: &CubeTensor, shape: impl Into<Shape>) -> CubeTensor {
     let shape: Shape = shape.into();
     let values = shape.num_elements().max(1);
     let handle = if POISON.load(Ordering::Relaxed) {
-        like.client.create_from_slice(bytemuck::cast_slice(&vec![f32::NAN; values]))
+        like.client
+            .create_from_slice(bytemuck::cast_slice(&vec![f32::NAN; values]))
     } else {
         like.client.empty(values * size_of::<f32>())
     };
-    CubeTensor::new_contiguous(like.client.clone(), like.device.clone(), shape, handle, DType::F32)
+    CubeTensor::new_contiguous(
+        like.client.clone(),
+        like.device.clone(),
+        shape,
+        handle,
+        DType::F32,
+    )
 }
 
 /// The tensor itself when it is contiguous, a contiguous copy otherwise.
@@ -240,7 +289,11 @@ impl KernelSource for Wgsl {
         // The parameters belong to the identity: they change the code that is compiled.
         KernelId::new::<Self>()
             .info((self.0.name, self.0.parameters.clone()))
-            .cube_dim(cubecl::ir::settings::Dim3 { x: self.0.threads, y: 1, z: 1 })
+            .cube_dim(cubecl::ir::settings::Dim3 {
+                x: self.0.threads,
+                y: 1,
+                z: 1,
+            })
     }
 
     fn lang(&self) -> &'static str {
@@ -265,11 +318,29 @@ mod tests {
     #[test]
     fn every_limit_is_refused_by_name() {
         let kernel = Kernel::new("sample", "", 257);
-        assert_eq!(kernel.check_shape(1, 1), Err(LaunchError::Invocations { kernel: "sample", found: 257 }));
+        assert_eq!(
+            kernel.check_shape(1, 1),
+            Err(LaunchError::Invocations {
+                kernel: "sample",
+                found: 257
+            })
+        );
         let kernel = Kernel::new("sample", "", 64).workgroup_memory(16_385);
-        assert_eq!(kernel.check_shape(1, 1), Err(LaunchError::WorkgroupMemory { kernel: "sample", found: 16_385 }));
+        assert_eq!(
+            kernel.check_shape(1, 1),
+            Err(LaunchError::WorkgroupMemory {
+                kernel: "sample",
+                found: 16_385
+            })
+        );
         let kernel = Kernel::new("sample", "", 64);
-        assert_eq!(kernel.check_shape(8, 1), Err(LaunchError::Buffers { kernel: "sample", found: 9 }));
+        assert_eq!(
+            kernel.check_shape(8, 1),
+            Err(LaunchError::Buffers {
+                kernel: "sample",
+                found: 9
+            })
+        );
         let error = kernel.check_shape(7, usize::MAX).unwrap_err();
         assert!(error.to_string().contains("kernel sample"), "{error}");
         assert_eq!(kernel.check_shape(7, 1), Ok(()));

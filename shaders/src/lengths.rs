@@ -76,7 +76,11 @@ impl Lengths {
     /// When the number of values is not `batch * len` or a row is anything else than ones followed by zeros.
     pub fn from_mask(mask: &[i64], batch: usize, len: usize) -> Result<Self, ShapeError> {
         if mask.len() != batch * len {
-            return Err(ShapeError::MaskSize { batch, len, found: mask.len() });
+            return Err(ShapeError::MaskSize {
+                batch,
+                len,
+                found: mask.len(),
+            });
         }
         let mut lengths = Vec::with_capacity(batch);
         for sample in 0..batch {
@@ -84,7 +88,11 @@ impl Lengths {
             let real = row.iter().take_while(|&&value| value == 1).count();
             if let Some(offset) = row[real..].iter().position(|&value| value != 0) {
                 let position = real + offset;
-                return Err(ShapeError::Mask { sample, position, found: row[position] });
+                return Err(ShapeError::Mask {
+                    sample,
+                    position,
+                    found: row[position],
+                });
             }
             lengths.push(real as u32);
         }
@@ -110,7 +118,9 @@ impl Lengths {
     pub fn mask(&self, len: usize) -> Vec<f32> {
         let mut mask = Vec::with_capacity(self.batch() * len);
         for &length in self.as_slice() {
-            mask.extend((0..len).map(|position| if position < length as usize { 1.0 } else { 0.0 }));
+            mask.extend(
+                (0..len).map(|position| if position < length as usize { 1.0 } else { 0.0 }),
+            );
         }
         mask
     }
@@ -134,9 +144,22 @@ mod tests {
     #[test]
     fn a_mask_with_a_hole_names_the_sample_and_the_position() {
         let error = Lengths::from_mask(&[1, 1, 0, 1, 0, 1], 2, 3).unwrap_err();
-        assert_eq!(error, ShapeError::Mask { sample: 1, position: 2, found: 1 });
+        assert_eq!(
+            error,
+            ShapeError::Mask {
+                sample: 1,
+                position: 2,
+                found: 1
+            }
+        );
         let left_padded = Lengths::from_mask(&[0, 1, 1], 1, 3).unwrap_err();
-        assert!(left_padded.to_string().contains("sample 0"), "{left_padded}");
-        assert!(matches!(Lengths::from_mask(&[1; 5], 2, 3), Err(ShapeError::MaskSize { found: 5, .. })));
+        assert!(
+            left_padded.to_string().contains("sample 0"),
+            "{left_padded}"
+        );
+        assert!(matches!(
+            Lengths::from_mask(&[1; 5], 2, 3),
+            Err(ShapeError::MaskSize { found: 5, .. })
+        ));
     }
 }

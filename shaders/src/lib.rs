@@ -22,9 +22,10 @@ pub mod layer_norm;
 pub mod lengths;
 pub mod linear;
 pub mod linformer_attention;
-pub mod softmax_attention;
+mod product;
 #[cfg(test)]
 mod ratios;
+pub mod softmax_attention;
 pub mod sum_of_squares;
 pub mod tolerance;
 

@@ -12,7 +12,10 @@ pub struct Tolerance {
 impl Tolerance {
     /// The same limits, `factor` times as wide.
     pub fn times(self, factor: f64) -> Self {
-        Self { atol: self.atol * factor, rtol: self.rtol * factor }
+        Self {
+            atol: self.atol * factor,
+            rtol: self.rtol * factor,
+        }
     }
 
     /// The allowed distance from `want`.
@@ -31,7 +34,11 @@ pub fn relative_rms(got: &[f64], want: &[f64]) -> f64 {
     }
     let difference: f64 = got.iter().zip(want).map(|(a, b)| (a - b) * (a - b)).sum();
     let reference: f64 = want.iter().map(|b| b * b).sum();
-    if difference == 0.0 { 0.0 } else { (difference / reference).sqrt() }
+    if difference == 0.0 {
+        0.0
+    } else {
+        (difference / reference).sqrt()
+    }
 }
 
 /// The element that comes closest to its limit, or lies furthest past it: `(error, allowed)` there.
@@ -44,9 +51,19 @@ pub fn worst(got: &[f64], want: &[f64], tolerance: Tolerance) -> (f64, f64) {
     let mut worst = (0.0, tolerance.atol);
     let mut worst_ratio = -1.0;
     for (&got, &want) in got.iter().zip(want) {
-        let error = if got.is_finite() { (got - want).abs() } else { f64::INFINITY };
+        let error = if got.is_finite() {
+            (got - want).abs()
+        } else {
+            f64::INFINITY
+        };
         let allowed = tolerance.at(want);
-        let ratio = if allowed > 0.0 { error / allowed } else if error > 0.0 { f64::INFINITY } else { 0.0 };
+        let ratio = if allowed > 0.0 {
+            error / allowed
+        } else if error > 0.0 {
+            f64::INFINITY
+        } else {
+            0.0
+        };
         if ratio > worst_ratio {
             worst_ratio = ratio;
             worst = (error, allowed);
@@ -70,7 +87,10 @@ mod tests {
 
     #[test]
     fn the_worst_element_is_the_one_nearest_its_own_limit() {
-        let tolerance = Tolerance { atol: 0.1, rtol: 0.1 };
+        let tolerance = Tolerance {
+            atol: 0.1,
+            rtol: 0.1,
+        };
         let (error, allowed) = worst(&[10.5, 0.05], &[10.0, 0.0], tolerance);
         assert_eq!((error, allowed), (0.05, 0.1));
         assert_eq!(worst(&[f64::NAN], &[0.0], tolerance).0, f64::INFINITY);

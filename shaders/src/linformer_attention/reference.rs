@@ -17,7 +17,14 @@ pub fn linformer_attention(
     let [_, slots] = proj_key.dims();
     let key = project(key, proj_key, lengths);
     let value = project(value, proj_value, lengths);
-    attend(query, key, value, lengths, &Lengths::full(lengths.batch(), slots), false)
+    attend(
+        query,
+        key,
+        value,
+        lengths,
+        &Lengths::full(lengths.batch(), slots),
+        false,
+    )
 }
 
 /// `Eᵀ[..n] X / √n` for each sample: `[B, L, H, P]` and `[max_len, k]` to `[B, k, H, P]`.
@@ -27,12 +34,16 @@ pub fn project(input: Tensor<4>, projection: Tensor<2>, lengths: &Lengths) -> Te
     let device = input.device();
     let mut scale = lengths.mask(len);
     for (b, &n) in lengths.as_slice().iter().enumerate() {
-        scale[b * len..(b + 1) * len].iter_mut().for_each(|value| *value /= (n.max(1) as f32).sqrt());
+        scale[b * len..(b + 1) * len]
+            .iter_mut()
+            .for_each(|value| *value /= (n.max(1) as f32).sqrt());
     }
     let scale = Tensor::<3>::from_data(TensorData::new(scale, [batch, len, 1]), &device);
     // Projections have rows for the longest sample; the batch may be padded beyond them.
     let rows = projection.dims()[0].min(len);
     let input = (input.reshape([batch, len, heads * width]) * scale).narrow(1, 0, rows);
     let projection = projection.narrow(0, 0, rows).transpose().unsqueeze::<3>();
-    projection.matmul(input).reshape([batch, slots, heads, width])
+    projection
+        .matmul(input)
+        .reshape([batch, slots, heads, width])
 }

@@ -5,7 +5,13 @@ use burn::tensor::{Tensor, TensorData, activation::softmax};
 use crate::Lengths;
 
 /// The same as [`softmax_attention`](crate::softmax_attention), with the whole `[B, H, L, L]` matrix of weights in memory.
-pub fn softmax_attention(query: Tensor<4>, key: Tensor<4>, value: Tensor<4>, lengths: &Lengths, causal: bool) -> Tensor<4> {
+pub fn softmax_attention(
+    query: Tensor<4>,
+    key: Tensor<4>,
+    value: Tensor<4>,
+    lengths: &Lengths,
+    causal: bool,
+) -> Tensor<4> {
     attend(query, key, value, lengths, lengths, causal)
 }
 
@@ -27,7 +33,10 @@ pub fn attend(
     let mut bias = vec![-1e30f32; batch * query_len * key_len];
     let mut seen = vec![0f32; batch * query_len];
     for b in 0..batch {
-        let (queries, keys) = (query_lengths.as_slice()[b] as usize, key_lengths.as_slice()[b] as usize);
+        let (queries, keys) = (
+            query_lengths.as_slice()[b] as usize,
+            key_lengths.as_slice()[b] as usize,
+        );
         for i in 0..query_len {
             let visible = if causal { keys.min(i + 1) } else { keys };
             let row = (b * query_len + i) * key_len;
@@ -35,7 +44,10 @@ pub fn attend(
             seen[b * query_len + i] = if i < queries && visible > 0 { 1.0 } else { 0.0 };
         }
     }
-    let bias = Tensor::<4>::from_data(TensorData::new(bias, [batch, 1, query_len, key_len]), &device);
+    let bias = Tensor::<4>::from_data(
+        TensorData::new(bias, [batch, 1, query_len, key_len]),
+        &device,
+    );
     let seen = Tensor::<4>::from_data(TensorData::new(seen, [batch, 1, query_len, 1]), &device);
     let weights = softmax(scores + bias, 3);
     (weights.matmul(value) * seen).swap_dims(1, 2)

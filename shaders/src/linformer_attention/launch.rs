@@ -1,0 +1,181 @@
+//! Launches the projection to slots: three products by one template.
+
+use burn_cubecl::tensor::CubeTensor;
+
+use crate::Lengths;
+use crate::launch::{Kernel, contiguous, empty};
+
+const THREADS: u32 = 256;
+/// Rows and columns of a workgroup's results.
+const TILE: usize = 64;
+/// Two tiles of 16 x 64 values and the plan of the group.
+const WORKGROUP_MEMORY: usize = 2 * 16 * TILE * 4 + 16;
+
+/// Sizes of a projection.
+struct Sizes<'a> {
+    batch: usize,
+    len: usize,
+    slots: usize,
+    channels: usize,
+    max_len: usize,
+    lengths: &'a Lengths,
+}
+
+impl Sizes<'_> {
+    /// Launches `samples` products of `rows` x `columns` results.
+    fn launch(
+        &self,
+        kernel: Kernel,
+        buffers: [&CubeTensor; 3],
+        samples: usize,
+        rows: usize,
+        columns: usize,
+    ) {
+        let (down, right) = (rows.div_ceil(TILE), columns.div_ceil(TILE));
+        let groups = samples * down * right;
+        let mut info: Vec<u32> = [
+            self.batch,
+            self.len,
+            self.slots,
+            self.channels,
+            self.max_len,
+            groups,
+            down,
+            right,
+        ]
+        .map(|size| size as u32)
+        .to_vec();
+        info.extend_from_slice(self.lengths.as_slice());
+        kernel
+            .workgroup_memory(WORKGROUP_MEMORY)
+            .launch(&buffers, &info, groups);
+    }
+}
+
+fn kernel(name: &'static str) -> Kernel {
+    Kernel::new(name, include_str!("product.wgsl"), THREADS)
+}
+
+/// `[B, k, H, P]` from `input` `[B, L, H, P]` and `projection` `[max_len, k]`.
+pub(super) fn forward(input: CubeTensor, projection: CubeTensor, lengths: &Lengths) -> CubeTensor {
+    let (input, projection) = (contiguous(input), contiguous(projection));
+    let [batch, len, heads, width] = dims(&input);
+    let [max_len, slots] = dims(&projection);
+    let channels = heads * width;
+    let out = empty(&input, [batch, slots, heads, width]);
+    let kernel = kernel("linformer projection")
+        .set("shape_a", "E [max_len, k]")
+        .set("shape_b", "X [B, L, H * P]")
+        .set("shape_result", "[B, k, H * P]")
+        .set("length", "min(info[LENGTHS + sample], len)")
+        .set("terms", "n")
+        .set("rows", "slots")
+        .set("columns", "channels")
+        .set("left", "return a[t * slots + m];")
+        .set("right", "return b[(sample * len + t) * channels + j];")
+        .set(
+            "write",
+            "result[(sample * slots + m) * channels + j] = value * root(n);",
+        );
+    let sizes = Sizes {
+        batch,
+        len,
+        slots,
+        channels,
+        max_len,
+        lengths,
+    };
+    sizes.launch(kernel, [&projection, &input, &out], batch, slots, channels);
+    out
+}
+
+/// `[B, len, H, P]` from `projection` `[max_len, k]` and the gradient `[B, k, H, P]` of the result.
+pub(super) fn dinput(
+    projection: CubeTensor,
+    gradient: CubeTensor,
+    len: usize,
+    lengths: &Lengths,
+) -> CubeTensor {
+    let (projection, gradient) = (contiguous(projection), contiguous(gradient));
+    let [batch, slots, heads, width] = dims(&gradient);
+    let [max_len, _] = dims(&projection);
+    let channels = heads * width;
+    let out = empty(&gradient, [batch, len, heads, width]);
+    let kernel = kernel("linformer gradient of the input")
+        .set("shape_a", "E [max_len, k]")
+        .set("shape_b", "gradient [B, k, H * P]")
+        .set("shape_result", "[B, L, H * P]")
+        .set("length", "min(info[LENGTHS + sample], len)")
+        // Tiles of padding alone sum nothing and write zeros.
+        .set("terms", "select(0u, slots, first_m < n)")
+        .set("rows", "len")
+        .set("columns", "channels")
+        .set(
+            "left",
+            "if (m >= n) { return 0.0; } return a[m * slots + t];",
+        )
+        .set("right", "return b[(sample * slots + t) * channels + j];")
+        .set(
+            "write",
+            "result[(sample * len + m) * channels + j] = value * root(n);",
+        );
+    let sizes = Sizes {
+        batch,
+        len,
+        slots,
+        channels,
+        max_len,
+        lengths,
+    };
+    sizes.launch(kernel, [&projection, &gradient, &out], batch, len, channels);
+    out
+}
+
+/// `[max_len, k]` from `input` `[B, L, H, P]` and the gradient `[B, k, H, P]` of the result, summed over the samples.
+pub(super) fn dprojection(
+    input: CubeTensor,
+    gradient: CubeTensor,
+    max_len: usize,
+    lengths: &Lengths,
+) -> CubeTensor {
+    let (input, gradient) = (contiguous(input), contiguous(gradient));
+    let [batch, len, heads, width] = dims(&input);
+    let slots = gradient.meta.shape()[1];
+    let channels = heads * width;
+    let out = empty(&input, [max_len, slots]);
+    // One sum over samples and channels: term t is channel t % channels of sample t / channels.
+    let kernel = kernel("linformer gradient of the projection")
+        .set("shape_a", "X [B, L, H * P]")
+        .set("shape_b", "gradient [B, k, H * P]")
+        .set("shape_result", "[max_len, k]")
+        .set("length", "len")
+        .set("terms", "select(0u, info[0] * channels, first_m < n)")
+        .set("rows", "max_len")
+        .set("columns", "slots")
+        .set(
+            "left",
+            "let s = t / channels;
+    let real = min(info[LENGTHS + s], len);
+    if (m >= real) { return 0.0; }
+    return a[(s * len + m) * channels + t % channels] * root(real);",
+        )
+        .set(
+            "right",
+            "return b[(t / channels * slots + j) * channels + t % channels];",
+        )
+        .set("write", "result[m * slots + j] = value;");
+    let sizes = Sizes {
+        batch,
+        len,
+        slots,
+        channels,
+        max_len,
+        lengths,
+    };
+    sizes.launch(kernel, [&input, &gradient, &out], 1, max_len, slots);
+    out
+}
+
+fn dims<const D: usize>(tensor: &CubeTensor) -> [usize; D] {
+    std::array::from_fn(|dimension| tensor.meta.shape()[dimension])
+}

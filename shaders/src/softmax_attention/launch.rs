@@ -1,0 +1,193 @@
+//! Launches the attention kernels.
+
+use burn_cubecl::tensor::CubeTensor;
+
+use super::Visible;
+use crate::launch::{Kernel, MAX_WORKGROUP_MEMORY, contiguous, empty};
+
+/// Rows of a workgroup, one an invocation.
+const THREADS: u32 = 64;
+/// Rows of a tile at most: enough to hide the loads, few enough that several workgroups fit.
+const MAX_TILE: usize = 32;
+
+/// Sizes of an attention: batch, queries, keys, heads, width.
+struct Sizes {
+    batch: usize,
+    queries: usize,
+    keys: usize,
+    heads: usize,
+    width: usize,
+}
+
+impl Sizes {
+    fn of(query: &CubeTensor, key: &CubeTensor) -> Self {
+        let (query, key) = (query.meta.shape(), key.meta.shape());
+        Self {
+            batch: query[0],
+            queries: query[1],
+            keys: key[1],
+            heads: query[2],
+            width: query[3],
+        }
+    }
+
+    /// A kernel with the parameters that all of them share. `loads` and `stores` name the buffers of rows that it reads
+    /// and writes.
+    fn kernel(
+        &self,
+        name: &'static str,
+        template: &'static str,
+        loads: &[&str],
+        stores: &[&str],
+    ) -> Kernel {
+        let width4 = self.width.div_ceil(4);
+        // Two tiles of rows, eight bytes more a row and the plan of the group.
+        let tile = ((MAX_WORKGROUP_MEMORY - 16) / (2 * 16 * width4 + 8) / 4 * 4).min(MAX_TILE);
+        let whole = self.width % 4 == 0;
+        let mut functions: Vec<String> = loads.iter().map(|buffer| load(buffer, whole)).collect();
+        functions.extend(stores.iter().map(|buffer| store(buffer, whole)));
+        Kernel::new(name, template, THREADS)
+            .set("element", if whole { "vec4<f32>" } else { "f32" })
+            .set("loads", functions.join("\n"))
+            .set("width", self.width)
+            .set("width4", width4)
+            .set("tile", tile)
+            .set("tile_vectors", tile * width4)
+            .workgroup_memory(tile * (2 * 16 * width4 + 8) + 16)
+    }
+
+    fn blocks(rows: usize) -> usize {
+        rows.div_ceil(THREADS as usize)
+    }
+
+    fn info(&self, visible: &Visible, blocks: usize) -> (Vec<u32>, usize) {
+        let groups = self.batch * self.heads * blocks;
+        let scale = 1.0 / (self.width as f32).sqrt();
+        let sizes = [self.queries, self.keys, self.heads, groups, blocks].map(|size| size as u32);
+        let mut info = sizes.to_vec();
+        info.push(scale.to_bits());
+        info.extend_from_slice(visible.queries.as_slice());
+        info.extend_from_slice(visible.keys.as_slice());
+        (info, groups)
+    }
+}
+
+/// WGSL that reads four neighbouring values of a row; past the row's width they are zero.
+fn load(buffer: &str, whole: bool) -> String {
+    if whole {
+        return format!(
+            "fn load_{buffer}(row: u32, c: u32) -> vec4<f32> {{ return {buffer}[row * P4 + c]; }}"
+        );
+    }
+    format!(
+        "fn load_{buffer}(row: u32, c: u32) -> vec4<f32> {{
+    let p = vec4<u32>(c * 4u) + vec4<u32>(0u, 1u, 2u, 3u);
+    let at = vec4<u32>(row * P) + min(p, vec4<u32>(P - 1u));
+    let values = vec4<f32>({buffer}[at.x], {buffer}[at.y], {buffer}[at.z], {buffer}[at.w]);
+    return select(vec4<f32>(0.0), values, p < vec4<u32>(P));
+}}"
+    )
+}
+
+/// WGSL that writes four neighbouring values of a row, as far as its width goes.
+fn store(buffer: &str, whole: bool) -> String {
+    if whole {
+        return format!(
+            "fn store_{buffer}(row: u32, c: u32, values: vec4<f32>) {{ {buffer}[row * P4 + c] = values; }}"
+        );
+    }
+    format!(
+        "fn store_{buffer}(row: u32, c: u32, values: vec4<f32>) {{
+    for (var lane = 0u; lane < 4u; lane++) {{
+        if (c * 4u + lane < P) {{ {buffer}[row * P + c * 4u + lane] = values[lane]; }}
+    }}
+}}"
+    )
+}
+
+/// `(out [B, Lq, H, P], lse [B, Lq, H])`, logarithms to base 2.
+pub(super) fn forward(
+    query: CubeTensor,
+    key: CubeTensor,
+    value: CubeTensor,
+    visible: &Visible,
+) -> (CubeTensor, CubeTensor) {
+    let [query, key, value] = [query, key, value].map(contiguous);
+    let sizes = Sizes::of(&query, &key);
+    let out = empty(
+        &query,
+        [sizes.batch, sizes.queries, sizes.heads, sizes.width],
+    );
+    let lse = empty(&query, [sizes.batch, sizes.queries, sizes.heads]);
+    let (info, groups) = sizes.info(visible, Sizes::blocks(sizes.queries));
+    sizes
+        .kernel(
+            "attention",
+            include_str!("forward.wgsl"),
+            &["query", "key", "value"],
+            &["result"],
+        )
+        .set("causal", visible.causal)
+        .launch(&[&query, &key, &value, &out, &lse], &info, groups);
+    (out, lse)
+}
+
+/// `[dquery, dkey, dvalue]`.
+pub(super) fn backward(
+    saved: [CubeTensor; 5],
+    gradient: CubeTensor,
+    visible: &Visible,
+) -> [CubeTensor; 3] {
+    let [query, key, value, out, lse] = saved.map(contiguous);
+    let gradient = contiguous(gradient);
+    let sizes = Sizes::of(&query, &key);
+    let rows_count = sizes.batch * sizes.queries * sizes.heads;
+    let rows = empty(&query, [sizes.batch, sizes.queries, sizes.heads, 2]);
+    sizes
+        .kernel(
+            "attention delta",
+            include_str!("delta.wgsl"),
+            &["out", "gradient"],
+            &[],
+        )
+        .launch(
+            &[&out, &gradient, &lse, &rows],
+            &[rows_count as u32],
+            Sizes::blocks(rows_count),
+        );
+
+    let loads = ["query", "key", "value", "gradient"];
+    let dquery = empty(&query, query.meta.shape().clone());
+    let (info, groups) = sizes.info(visible, Sizes::blocks(sizes.queries));
+    sizes
+        .kernel(
+            "attention gradient of queries",
+            include_str!("backward_query.wgsl"),
+            &loads,
+            &["result"],
+        )
+        .set("causal", visible.causal)
+        .launch(
+            &[&query, &key, &value, &gradient, &rows, &dquery],
+            &info,
+            groups,
+        );
+
+    let dkey = empty(&query, key.meta.shape().clone());
+    let dvalue = empty(&query, key.meta.shape().clone());
+    let (info, groups) = sizes.info(visible, Sizes::blocks(sizes.keys));
+    sizes
+        .kernel(
+            "attention gradient of keys",
+            include_str!("backward_key.wgsl"),
+            &loads,
+            &["dkey", "dvalue"],
+        )
+        .set("causal", visible.causal)
+        .launch(
+            &[&query, &key, &value, &gradient, &rows, &dkey, &dvalue],
+            &info,
+            groups,
+        );
+    [dquery, dkey, dvalue]
+}
