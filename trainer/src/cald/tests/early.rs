@@ -49,6 +49,7 @@ fn guidance_brings_the_student_to_the_teacher() {
     let world = World::new();
     let mut config = world.config("finetune");
     config.train.dropout = false;
+    config.train.epochs = 10.0;
     finetune(&config, &Default::default(), &mut Recorder::default()).unwrap();
     let mut config = world.config("target");
     config.train.dropout = false;

@@ -70,6 +70,7 @@ fn every_guide_resumes_exactly() {
     let world = World::new();
     let mut teacher = world.config("finetune");
     teacher.train.checkpoints = 3;
+    teacher.train.epochs = 10.0;
     let (_, recorder) = go(&teacher, None);
     assert!(recorder.evaluations.last().unwrap().accuracy > 0.8, "{:?}", recorder.evaluations);
     let kept = std::fs::read_dir(world.path("finetune/checkpoints")).unwrap().count();

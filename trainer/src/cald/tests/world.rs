@@ -32,6 +32,7 @@ impl World {
             "model_type": "bert", "architectures": ["BertModel"], "vocab_size": WORDS.len(), "hidden_size": 32,
             "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 48,
             "max_position_embeddings": 24, "type_vocab_size": 2, "pad_token_id": 0, "hidden_dropout_prob": 0.1,
+            "initializer_range": 0.2,
         });
         let config: TextConfig = serde_json::from_value(config).unwrap();
         let mut model = TextModel::random(config, 5, &Device::flex());
