@@ -63,7 +63,7 @@ function fillCard(role, answer, facts) {
   body.replaceChildren(
     element('p', 'label', element('strong', '', answer.label), element('span', 'took', time(answer.ms))),
     bars,
-    element('p', 'fine', `${number(answer.tokens)} tokens${cut} · ${modelLine(facts)}`),
+    element('p', 'fine', `${number(answer.tokens)} tokens${cut}${answer.passes > 1 ? ` · median of ${answer.passes} passes` : ''} · ${modelLine(facts)}`),
   );
 }
 

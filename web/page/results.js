@@ -37,9 +37,7 @@ function table({ points }) {
     body.append(row([{ text: number(length), head: true, scope: 'row' }, ...cells(of('transformer')), ...cells(of('linear')),
       { text: `${ratio.toFixed(ratio < 10 ? 2 : 0)}×`, className: ratio > 1 ? 'faster start' : 'start' }]));
   }
-  const caption = document.createElement('caption');
-  caption.textContent = 'Time for one text and working memory, by its length. A ratio above 1 means that the linear model is faster.';
-  $('table').replaceChildren(caption, head, body);
+  $('table').replaceChildren(head, body);
 }
 
 /** Shows what was measured so far. */

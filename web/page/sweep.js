@@ -126,8 +126,9 @@ export function inWords(points) {
   }
   words += ` At ${number(longest)} it takes ${ratio(time)} the time`;
   words += Number.isFinite(memory) && memory > 0 ? ` and ${ratio(memory)} the working memory.` : '.';
-  if (row.linear.p90_ms > row.transformer.p10_ms && row.transformer.p90_ms > row.linear.p10_ms) {
-    words += ' The bands of the two overlap there, so the difference in time may be chance.';
+  const within = (one, other) => one.median_ms >= other.p10_ms && one.median_ms <= other.p90_ms;
+  if (within(row.linear, row.transformer) || within(row.transformer, row.linear)) {
+    words += ' One median lies in the other’s band there, so the difference in time may be chance.';
   }
   return words;
 }

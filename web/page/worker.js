@@ -94,9 +94,23 @@ const methods = {
     return result;
   },
 
+  /** Both answers. Short ones are given several times, in turn, and their time is the median of those. */
   async answer({ text, second }) {
+    const roles = ['transformer', 'linear'];
     const answers = {};
-    for (const role of ['transformer', 'linear']) answers[role] = await engine.answer(role, text, second || undefined);
+    const times = { transformer: [], linear: [] };
+    let passes = 1;
+    for (let pass = 0; pass < passes; pass += 1) {
+      for (const role of roles) {
+        answers[role] = await engine.answer(role, text, second || undefined);
+        times[role].push(answers[role].ms);
+      }
+      if (pass === 0 && roles.every((role) => answers[role].ms < 100)) passes = 5;
+    }
+    for (const role of roles) {
+      answers[role].ms = times[role].sort((a, b) => a - b)[passes >> 1];
+      answers[role].passes = passes;
+    }
     return answers;
   },
   measure: ({ role, length, forwards }) => engine.measure(role, length, forwards),

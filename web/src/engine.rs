@@ -4,7 +4,8 @@ use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
 
 use burn::tensor::{Device, Tensor};
 use caldera_models::{
-    Checkpoint, ForwardOptions, Mixer, ModelError, Pair, PairSide, TextBatch, TextModel, TextTokenizer,
+    Checkpoint, ForwardOptions, Mixer, ModelError, Pair, PairSide, TextBatch, TextModel,
+    TextTokenizer,
 };
 use caldera_shaders::fixture::Case;
 use js_sys::{Object, Uint8Array};
@@ -84,13 +85,17 @@ fn side(name: &str) -> Result<PairSide, JsError> {
     match name {
         "transformer" => Ok(PairSide::Transformer),
         "linear" => Ok(PairSide::Linear),
-        other => Err(refuse(format!("expected the model \"transformer\" or \"linear\", found {other:?}"))),
+        other => Err(refuse(format!(
+            "expected the model \"transformer\" or \"linear\", found {other:?}"
+        ))),
     }
 }
 
 /// Plain objects, as JSON would give them.
 fn object(value: &impl Serialize) -> Result<JsValue, JsError> {
-    value.serialize(&serde_wasm_bindgen::Serializer::json_compatible()).map_err(refuse)
+    value
+        .serialize(&serde_wasm_bindgen::Serializer::json_compatible())
+        .map_err(refuse)
 }
 
 /// An object of `Uint8Array`s by path.
@@ -116,11 +121,23 @@ impl Engine {
         let (device, max_binding) = match engine {
             "cpu" => (Device::flex(), 0),
             "webgpu" => {
-                let (device, setup) = Device::wgpu_options().init_with_setup_async().await.map_err(refuse)?;
+                let (device, setup) = Device::wgpu_options()
+                    .init_with_setup_async()
+                    .await
+                    .map_err(refuse)?;
                 let limits = setup.device.limits();
-                (device, limits.max_storage_buffer_binding_size.min(limits.max_buffer_size))
+                (
+                    device,
+                    limits
+                        .max_storage_buffer_binding_size
+                        .min(limits.max_buffer_size),
+                )
             }
-            other => return Err(refuse(format!("expected the engine \"webgpu\" or \"cpu\", found {other:?}"))),
+            other => {
+                return Err(refuse(format!(
+                    "expected the engine \"webgpu\" or \"cpu\", found {other:?}"
+                )));
+            }
         };
         Ok(Engine {
             gpu: engine == "webgpu",
@@ -134,7 +151,10 @@ impl Engine {
 
     /// Versions of this build: `{caldera, burn}`.
     pub fn versions() -> Result<JsValue, JsError> {
-        object(&Versions { caldera: env!("CARGO_PKG_VERSION"), burn: BURN })
+        object(&Versions {
+            caldera: env!("CARGO_PKG_VERSION"),
+            burn: BURN,
+        })
     }
 
     /// Opens a pair by the bytes of its `pair.json` and gives it as an object. Without one, the two folders are
@@ -144,7 +164,9 @@ impl Engine {
         self.device.memory_cleanup();
         *self.pair.borrow_mut() = None;
         *self.source.borrow_mut() = source.to_string();
-        let Some(bytes) = pair else { return Ok(JsValue::NULL) };
+        let Some(bytes) = pair else {
+            return Ok(JsValue::NULL);
+        };
         let pair = Pair::from_bytes(&bytes, source).map_err(refuse)?;
         let facts = object(&pair)?;
         *self.pair.borrow_mut() = Some(pair);
@@ -161,7 +183,8 @@ impl Engine {
         let source = format!("{}/{}", self.source.borrow(), side.folder());
         let tokenizer = match checkpoint.tokenizer.as_deref() {
             Some(bytes) => Some(
-                TextTokenizer::from_bytes(bytes, &format!("{source}/tokenizer.json")).map_err(refuse)?,
+                TextTokenizer::from_bytes(bytes, &format!("{source}/tokenizer.json"))
+                    .map_err(refuse)?,
             ),
             None => None,
         };
@@ -169,7 +192,9 @@ impl Engine {
         // The tokenizer above is all that is needed of it.
         model.set_tokenizer_json(None);
         if let Some(tokenizer) = &tokenizer {
-            tokenizer.check_vocab(model.config.vocab_size).map_err(refuse)?;
+            tokenizer
+                .check_vocab(model.config.vocab_size)
+                .map_err(refuse)?;
         }
         let config = &model.config;
         let facts = object(&ModelFacts {
@@ -187,33 +212,55 @@ impl Engine {
             max_length: config.max_length(),
             labels: config.labels.clone(),
             tokenizer: tokenizer.is_some(),
-            weight_bytes: checkpoint.tensors.values().map(|tensor| tensor.bytes.len()).sum(),
+            weight_bytes: checkpoint
+                .tensors
+                .values()
+                .map(|tensor| tensor.bytes.len())
+                .sum(),
         })?;
         drop(checkpoint);
         self.settle().await?;
-        self.models.borrow_mut().insert(side.folder(), Rc::new(Loaded { model, tokenizer }));
+        self.models
+            .borrow_mut()
+            .insert(side.folder(), Rc::new(Loaded { model, tokenizer }));
         Ok(facts)
     }
 
     /// One model's answer: `{label, probabilities, tokens, truncated, ms, tokenize_ms}`.
-    pub async fn answer(&self, name: &str, text: &str, second: Option<String>) -> Result<JsValue, JsError> {
+    pub async fn answer(
+        &self,
+        name: &str,
+        text: &str,
+        second: Option<String>,
+    ) -> Result<JsValue, JsError> {
         let loaded = self.loaded(name)?;
         let tokenizer = match &loaded.tokenizer {
             Some(tokenizer) => tokenizer.clone(),
             // A pair may keep its one tokenizer beside the transformer.
-            None => {
-                self.loaded("transformer")?
-                    .tokenizer
-                    .clone()
-                    .ok_or_else(|| refuse(format!("{name}/tokenizer.json: the pair has no tokenizer; add it and load again")))?
-            }
+            None => self
+                .loaded("transformer")?
+                .tokenizer
+                .clone()
+                .ok_or_else(|| {
+                    refuse(format!(
+                        "{name}/tokenizer.json: the pair has no tokenizer; add it and load again"
+                    ))
+                })?,
         };
         let config = &loaded.model.config;
         let start = timing::now();
-        let encode = |limit| tokenizer.encode(text, second.as_deref(), limit).map_err(refuse);
+        let encode = |limit| {
+            tokenizer
+                .encode(text, second.as_deref(), limit)
+                .map_err(refuse)
+        };
         let whole = encode(usize::MAX)?;
         let truncated = whole.ids.len() > config.max_length();
-        let encoding = if truncated { encode(config.max_length())? } else { whole };
+        let encoding = if truncated {
+            encode(config.max_length())?
+        } else {
+            whole
+        };
         let tokenize_ms = timing::now() - start;
         let (ids, type_ids) = (vec![encoding.ids], vec![encoding.type_ids]);
         loaded.model.validate(&ids).map_err(refuse)?;
@@ -221,15 +268,31 @@ impl Engine {
         let start = timing::now();
         let batch = TextBatch::new(&ids, Some(&type_ids), config.pad_token_id, &self.device);
         let output = loaded.model.forward(&batch, &ForwardOptions::default());
-        let logits = output.logits.ok_or_else(|| refuse(format!("{name}: the model has no classifier, so it cannot answer")))?;
+        let logits = output.logits.ok_or_else(|| {
+            refuse(format!(
+                "{name}: the model has no classifier, so it cannot answer"
+            ))
+        })?;
         let logits = read(logits).await?;
         let probabilities = softmax(&logits);
         let ms = timing::now() - start;
-        let best = (0..logits.len()).max_by(|&a, &b| logits[a].total_cmp(&logits[b])).unwrap_or(0);
-        let label = |i: usize| config.labels.get(i).cloned().unwrap_or_else(|| format!("LABEL_{i}"));
+        let best = (0..logits.len())
+            .max_by(|&a, &b| logits[a].total_cmp(&logits[b]))
+            .unwrap_or(0);
+        let label = |i: usize| {
+            config
+                .labels
+                .get(i)
+                .cloned()
+                .unwrap_or_else(|| format!("LABEL_{i}"))
+        };
         object(&Answer {
             label: label(best),
-            probabilities: probabilities.iter().enumerate().map(|(i, &p)| (label(i), p)).collect(),
+            probabilities: probabilities
+                .iter()
+                .enumerate()
+                .map(|(i, &p)| (label(i), p))
+                .collect(),
             tokens: ids[0].len(),
             truncated,
             ms,
@@ -238,7 +301,12 @@ impl Engine {
     }
 
     /// Milliseconds of one forward pass over `length` random tokens: `forwards` of them share one awaited read.
-    pub async fn measure(&self, name: &str, length: usize, forwards: usize) -> Result<f64, JsError> {
+    pub async fn measure(
+        &self,
+        name: &str,
+        length: usize,
+        forwards: usize,
+    ) -> Result<f64, JsError> {
         let loaded = self.loaded(name)?;
         timing::measure(&loaded.model, &self.device, length, forwards.max(1)).await
     }
@@ -261,7 +329,11 @@ impl Engine {
 }
 
 impl Engine {
-    fn checkpoint(&self, side: PairSide, files: BTreeMap<String, Vec<u8>>) -> Result<Checkpoint, ModelError> {
+    fn checkpoint(
+        &self,
+        side: PairSide,
+        files: BTreeMap<String, Vec<u8>>,
+    ) -> Result<Checkpoint, ModelError> {
         let source = self.source.borrow();
         if let Some(pair) = self.pair.borrow().as_ref() {
             return pair.checkpoint(side, &files, &source);
@@ -285,7 +357,11 @@ impl Engine {
 
     fn loaded(&self, name: &str) -> Result<Rc<Loaded>, JsError> {
         let side = side(name)?;
-        self.models.borrow().get(side.folder()).cloned().ok_or_else(|| refuse(format!("the {name} model is not loaded")))
+        self.models
+            .borrow()
+            .get(side.folder())
+            .cloned()
+            .ok_or_else(|| refuse(format!("the {name} model is not loaded")))
     }
 
     /// Refuses a tensor that the adapter could not bind whole.
@@ -314,14 +390,20 @@ impl Engine {
 /// A small float tensor's values.
 pub(crate) async fn read<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>, JsError> {
     let data = tensor.into_data_async().await.map_err(|error| {
-        refuse(format!("the device gave no result ({error:?}). It may be lost or out of memory: start it again"))
+        refuse(format!(
+            "the device gave no result ({error:?}). It may be lost or out of memory: start it again"
+        ))
     })?;
-    data.try_to_vec().map_err(|error| refuse(format!("expected 32-bit floats from the device: {error:?}")))
+    data.try_to_vec()
+        .map_err(|error| refuse(format!("expected 32-bit floats from the device: {error:?}")))
 }
 
 fn softmax(logits: &[f32]) -> Vec<f64> {
     let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max) as f64;
-    let powers: Vec<f64> = logits.iter().map(|&logit| (logit as f64 - largest).exp()).collect();
+    let powers: Vec<f64> = logits
+        .iter()
+        .map(|&logit| (logit as f64 - largest).exp())
+        .collect();
     let sum: f64 = powers.iter().sum();
     powers.into_iter().map(|power| power / sum).collect()
 }

@@ -26,7 +26,14 @@ impl Case {
     /// A case of an operator or model that this build lacks.
     pub(crate) fn unknown(path: &str) -> Self {
         let message = Some("no such operator or model in this build".to_string());
-        Self { case: path.to_string(), known: false, passed: false, worst: None, tensors: Vec::new(), message }
+        Self {
+            case: path.to_string(),
+            known: false,
+            passed: false,
+            worst: None,
+            tensors: Vec::new(),
+            message,
+        }
     }
 }
 

@@ -13,11 +13,18 @@ use crate::{
 /// Milliseconds on the worker's clock; browsers round it, so short work is timed in batches.
 pub(crate) fn now() -> f64 {
     let scope: WorkerGlobalScope = js_sys::global().unchecked_into();
-    scope.performance().map_or_else(js_sys::Date::now, |clock| clock.now())
+    scope
+        .performance()
+        .map_or_else(js_sys::Date::now, |clock| clock.now())
 }
 
 /// Milliseconds of one of `forwards` passes that share one awaited read.
-pub(crate) async fn measure(model: &TextModel, device: &Device, length: usize, forwards: usize) -> Result<f64, JsError> {
+pub(crate) async fn measure(
+    model: &TextModel,
+    device: &Device,
+    length: usize,
+    forwards: usize,
+) -> Result<f64, JsError> {
     let batch = batch(model, device, length)?;
     let start = now();
     for _ in 1..forwards {
@@ -29,7 +36,12 @@ pub(crate) async fn measure(model: &TextModel, device: &Device, length: usize, f
 }
 
 /// Bytes beyond the weights that one pass needs at the most.
-pub(crate) async fn peak_bytes(model: &TextModel, device: &Device, gpu: bool, length: usize) -> Result<f64, JsError> {
+pub(crate) async fn peak_bytes(
+    model: &TextModel,
+    device: &Device,
+    gpu: bool,
+    length: usize,
+) -> Result<f64, JsError> {
     let batch = batch(model, device, length)?;
     if !gpu {
         let before = memory::in_use();
@@ -41,7 +53,10 @@ pub(crate) async fn peak_bytes(model: &TextModel, device: &Device, gpu: bool, le
     // during the pass, after everything idle was given back, is the peak.
     device.memory_cleanup();
     let reserved = || {
-        device.memory_pool_usage().map(|usage| usage.bytes_reserved).ok_or_else(|| refuse("the device reports no memory use"))
+        device
+            .memory_pool_usage()
+            .map(|usage| usage.bytes_reserved)
+            .ok_or_else(|| refuse("the device reports no memory use"))
     };
     let before = reserved()?;
     finish(model, &batch).await?;
@@ -54,7 +69,9 @@ async fn finish(model: &TextModel, batch: &TextBatch) -> Result<(), JsError> {
     match output.logits {
         Some(logits) => read(logits).await.map(drop),
         // A bare encoder: one value waits for all.
-        None => read(output.last_hidden_state.slice([0..1, 0..1, 0..1])).await.map(drop),
+        None => read(output.last_hidden_state.slice([0..1, 0..1, 0..1]))
+            .await
+            .map(drop),
     }
 }
 
@@ -73,7 +90,11 @@ fn batch(model: &TextModel, device: &Device, length: usize) -> Result<TextBatch,
         .map(|_| {
             let id = token();
             // A padding token among them would not be one.
-            if id == config.pad_token_id { (id + 1) % config.vocab_size as u32 } else { id }
+            if id == config.pad_token_id {
+                (id + 1) % config.vocab_size as u32
+            } else {
+                id
+            }
         })
         .collect();
     let ids = [ids];
