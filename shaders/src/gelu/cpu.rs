@@ -32,7 +32,7 @@ fn exp_negative<const FMA: bool>(y: f32) -> f32 {
     let shifted = multiply_add::<FMA>(y, std::f32::consts::LOG2_E, ROUND);
     let power = shifted - ROUND;
     // ln 2 in two parts, the first exact in a product with a small integer.
-    let r = multiply_add::<FMA>(power, -0.693_359_375, y);
+    let r = multiply_add::<FMA>(power, -355.0 / 512.0, y);
     let r = multiply_add::<FMA>(power, 2.121_944_4e-4, r);
     let mut p = 0.001_381_461_4;
     p = multiply_add::<FMA>(p, r, 0.008_368_71);
