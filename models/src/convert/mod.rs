@@ -1,6 +1,5 @@
 //! A transformer into its linear student: every parameter carried over, attention replaced.
 
-mod centre;
 mod projection;
 #[cfg(test)]
 mod tests;
@@ -8,6 +7,8 @@ mod tests;
 use burn::tensor::{Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+
+use projection::{SampleLengths, segments};
 
 use crate::text::normals;
 use crate::{LinformerConfig, Mixer, ModelError, Sharing, TextModel};
@@ -19,8 +20,8 @@ pub enum ProjectionInit {
     /// N(0, 1), as in the CALD paper (arXiv 2410.06846).
     #[default]
     Normal,
-    /// Slots that stand for segments of positions, scaled so that samples of about `reference_length` tokens
-    /// start close to the teacher's own attention: see [`convert`].
+    /// Slots that stand for segments of positions, scaled for the lengths of the data, so that the student starts
+    /// close to the teacher's own attention (exactly at it, where all samples have one length that divides k).
     Segments,
 }
 
@@ -50,8 +51,12 @@ pub struct ConvertOptions {
     pub init: ProjectionInit,
     /// Of the random numbers.
     pub seed: u64,
-    /// [`ProjectionInit::Segments`]: how many tokens a sample of the data has, typically. None: k.
+    /// [`ProjectionInit::Segments`]: how many tokens a sample of the data has, as mean or median.
+    /// None: half of `longest_length`.
     pub reference_length: Option<usize>,
+    /// [`ProjectionInit::Segments`]: a length that few samples exceed, such as the 95th percentile.
+    /// None: twice `reference_length`, or the model's longest. Too small a value costs more than too large a one.
+    pub longest_length: Option<usize>,
 }
 
 impl ConvertOptions {
@@ -62,6 +67,7 @@ impl ConvertOptions {
             init: ProjectionInit::Normal,
             seed,
             reference_length: None,
+            longest_length: None,
         }
     }
 }
@@ -103,33 +109,28 @@ pub fn convert(teacher: &TextModel, options: &ConvertOptions) -> Result<TextMode
             "Give the number of slots, such as 256",
         ));
     }
-    let reference = options.reference_length.unwrap_or(linformer.k);
-    if reference == 0 {
-        return Err(invalid(
-            "reference_length",
-            "at least 1",
-            "0".to_string(),
-            "Give the typical number of tokens of a sample",
-        ));
+    for (key, value) in [
+        ("reference_length", options.reference_length),
+        ("longest_length", options.longest_length),
+    ] {
+        if value == Some(0) {
+            const ADVICE: &str = "Give a number of tokens as the data has them";
+            return Err(invalid(key, "at least 1", "0".to_string(), ADVICE));
+        }
     }
     let rows = student.config.max_position_embeddings;
-    let reference = reference.min(student.config.max_length());
-    student
-        .config
-        .caldera
-        .insert("init".to_string(), json!(options.init.name()));
+    let lengths = sample_lengths(options, student.config.max_length().max(1));
+    let mut note = |key: &str, value| student.config.caldera.insert(key.to_string(), value);
+    note("init", json!(options.init.name()));
     if options.init == ProjectionInit::Segments {
-        student
-            .config
-            .caldera
-            .insert("reference_length".to_string(), json!(reference));
-        centre::centre(&mut student);
+        note("reference_length", json!(lengths.typical));
+        note("longest_length", json!(lengths.longest));
     }
     let device = student.device();
     let projection = |name: &str| -> Tensor<2> {
         let values = match options.init {
             ProjectionInit::Normal => normals(options.seed, name, rows * linformer.k, 1.0),
-            ProjectionInit::Segments => projection::segments(rows, linformer.k, reference),
+            ProjectionInit::Segments => segments(rows, linformer.k, lengths),
         };
         Tensor::from_data(TensorData::new(values, [rows, linformer.k]), &device)
     };
@@ -144,4 +145,12 @@ pub fn convert(teacher: &TextModel, options: &ConvertOptions) -> Result<TextMode
         }
     }
     Ok(student)
+}
+
+/// The lengths that the options give or imply, within what the model can take.
+fn sample_lengths(options: &ConvertOptions, most: usize) -> SampleLengths {
+    let (typical, longest) = (options.reference_length, options.longest_length);
+    let longest = longest.or(typical.map(|n| n * 2)).unwrap_or(most).min(most);
+    let typical = typical.unwrap_or(longest.div_ceil(2)).min(longest);
+    SampleLengths { typical, longest }
 }

@@ -34,10 +34,11 @@ fn sample(length: usize, salt: u32) -> Vec<u32> {
         .collect()
 }
 
-fn options(k: usize, init: ProjectionInit, reference: usize) -> ConvertOptions {
+fn segmented(k: usize, typical: usize, longest: usize) -> ConvertOptions {
     ConvertOptions {
-        init,
-        reference_length: Some(reference),
+        init: ProjectionInit::Segments,
+        reference_length: Some(typical),
+        longest_length: Some(longest),
         ..ConvertOptions::linformer(k, Sharing::None, 7)
     }
 }
@@ -136,7 +137,7 @@ fn normal_projections_have_unit_variance_and_follow_the_seed() {
 fn options_are_checked() {
     let teacher = teacher("bert-tiny");
     assert!(convert(&teacher, &ConvertOptions::linformer(0, Sharing::None, 1)).is_err());
-    assert!(convert(&teacher, &options(4, ProjectionInit::Segments, 0)).is_err());
+    assert!(convert(&teacher, &segmented(4, 0, 8)).is_err());
     let student = convert(&teacher, &ConvertOptions::linformer(4, Sharing::None, 1)).unwrap();
     let message = convert(&student, &ConvertOptions::linformer(4, Sharing::None, 1))
         .unwrap_err()
@@ -145,15 +146,97 @@ fn options_are_checked() {
 }
 
 #[test]
-fn segments_of_the_reference_length_start_from_the_teachers_attention() {
+fn samples_of_one_length_start_from_the_teachers_own_attention() {
     for name in ["bert-tiny", "roberta-tiny"] {
         let teacher = teacher(name);
         for (k, length) in [(12, 12), (24, 12), (48, 12)] {
-            let student = convert(&teacher, &options(k, ProjectionInit::Segments, length)).unwrap();
+            let student = convert(&teacher, &segmented(k, length, length)).unwrap();
             let ids = [sample(length, 1), sample(length, 2)];
             for (s, t) in hidden(&student, &ids).iter().zip(&hidden(&teacher, &ids)) {
                 assert!(relative_rms(s, t) < 1e-5, "{name}, k {k}, {length} tokens");
             }
         }
     }
+}
+
+#[test]
+fn samples_of_many_lengths_start_much_closer_with_segments() {
+    let lengths = [7, 12, 18, 22, 26, 31, 38];
+    for (name, k) in [("bert-tiny", 32), ("bert-tiny", 16), ("roberta-tiny", 64)] {
+        let teacher = teacher(name);
+        let apart = |options: ConvertOptions| {
+            let student = convert(&teacher, &options).unwrap();
+            let (mut got, mut want) = (Vec::new(), Vec::new());
+            for (i, &n) in lengths.iter().enumerate() {
+                let ids = [sample(n, i as u32)];
+                got.extend(hidden(&student, &ids).pop().unwrap());
+                want.extend(hidden(&teacher, &ids).pop().unwrap());
+            }
+            relative_rms(&got, &want)
+        };
+        let normal = apart(ConvertOptions::linformer(k, Sharing::None, 7));
+        let segments = apart(segmented(k, 22, 40));
+        println!(
+            "{name}, k {k}: last hidden state off by {normal:.3} (normal), {segments:.3} (segments)"
+        );
+        assert!(
+            segments < 0.6 * normal,
+            "{name}, k {k}: normal {normal}, segments {segments}"
+        );
+    }
+}
+
+#[test]
+fn slots_pool_neighbours_where_there_are_more_positions() {
+    let lengths = SampleLengths {
+        typical: 16,
+        longest: 16,
+    };
+    let values = segments(20, 4, lengths);
+    let column = |slot: usize| {
+        (0..20)
+            .map(|row| values[row * 4 + slot])
+            .collect::<Vec<_>>()
+    };
+    let mut expected = [0.0; 20];
+    expected[4..8].fill(1.0);
+    assert_eq!(column(1), expected);
+    // Beyond the reference, positions go where their remainder goes.
+    expected.fill(0.0);
+    expected[..4].fill(1.0);
+    expected[16..].fill(1.0);
+    assert_eq!(column(0), expected);
+    // Every position has a slot, whatever the sizes.
+    for (k, longest) in [(5, 7), (7, 5), (1, 9), (9, 1), (8, 8)] {
+        let values = segments(
+            20,
+            k,
+            SampleLengths {
+                typical: 1,
+                longest,
+            },
+        );
+        assert!(
+            values.chunks(k).all(|row| row.iter().any(|&x| x > 0.0)),
+            "k {k}, longest {longest}"
+        );
+    }
+}
+
+#[test]
+fn lengths_are_completed_from_each_other() {
+    let lengths = |reference_length, longest_length| {
+        let options = ConvertOptions {
+            reference_length,
+            longest_length,
+            ..ConvertOptions::linformer(8, Sharing::None, 1)
+        };
+        let SampleLengths { typical, longest } = sample_lengths(&options, 64);
+        (typical, longest)
+    };
+    assert_eq!(lengths(None, None), (32, 64));
+    assert_eq!(lengths(Some(20), None), (20, 40));
+    assert_eq!(lengths(Some(50), None), (50, 64));
+    assert_eq!(lengths(None, Some(30)), (15, 30));
+    assert_eq!(lengths(Some(100), Some(300)), (64, 64));
 }

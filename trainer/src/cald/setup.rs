@@ -129,6 +129,8 @@ pub(super) fn convert_options(config: &RunConfig, examples: &[Encoded]) -> Conve
         },
         seed: config.seed,
         reference_length: reference_length.or_else(|| lengths.get(lengths.len() / 2).copied()),
+        // Of a length that is given by hand, the rest follows (caldera_models::ConvertOptions).
+        longest_length: if reference_length.is_none() { lengths.get(lengths.len() * 95 / 100).copied() } else { None },
     }
 }
 
