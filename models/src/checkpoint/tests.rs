@@ -261,14 +261,25 @@ fn missing_files_are_named() {
 }
 
 #[test]
-fn an_interrupted_write_leaves_the_old_files() {
+fn a_failed_write_leaves_the_old_files() {
     let dir = tempfile::tempdir().unwrap();
-    write_files(dir.path(), &[("a", b"old"), ("b", b"old")]).unwrap();
-    // The second file cannot be made (its name leads through a file), so the first must stay as it was.
-    assert!(write_files(dir.path(), &[("a", b"new"), ("b/c", b"new")]).is_err());
-    let _ = std::fs::read_dir(dir.path())
-        .unwrap()
-        .map(|f| f.unwrap().file_name())
-        .collect::<Vec<_>>();
-    assert_eq!(std::fs::read(dir.path().join("b")).unwrap(), b"old");
+    let mut checkpoint = bert();
+    checkpoint.write(dir.path(), WeightDtype::F32).unwrap();
+    let old = std::fs::read(dir.path().join("model.safetensors")).unwrap();
+    checkpoint
+        .tensors
+        .insert("large".into(), StoredTensor::from_f32(vec![1], &[1e6]));
+    assert!(checkpoint.write(dir.path(), WeightDtype::F16).is_err());
+    assert!(std::fs::read(dir.path().join("model.safetensors")).unwrap() == old);
+    // A folder in the file's place: nothing can be renamed over it, and nothing is left beside it.
+    std::fs::create_dir(dir.path().join("taken")).unwrap();
+    std::fs::write(dir.path().join("taken/inside"), b"").unwrap();
+    let message = write_files(dir.path(), &[("taken", b"new")])
+        .unwrap_err()
+        .to_string();
+    assert!(
+        message.contains("taken") && message.contains("cannot write"),
+        "{message}"
+    );
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 4);
 }

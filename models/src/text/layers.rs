@@ -230,6 +230,7 @@ impl Layer {
 
 /// What stands on the encoder, by family.
 #[derive(Debug, Clone)]
+#[expect(clippy::large_enum_variant, reason = "a model has one")]
 pub(crate) enum Head {
     /// On the pooler's output.
     Bert(Linear),

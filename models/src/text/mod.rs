@@ -7,6 +7,7 @@
 mod batch;
 mod build;
 mod config;
+mod config_json;
 mod forward;
 mod layers;
 pub(crate) mod parameters;

@@ -6,6 +6,9 @@
 //! linear/{config.json,model.safetensors,tokenizer.json}
 //! ```
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};

@@ -1,0 +1,105 @@
+//! Pairs out and in, and files that are missing or altered.
+
+use std::path::Path;
+
+use burn::tensor::Device;
+
+use super::*;
+use crate::{ConvertOptions, Sharing, TextModel, convert};
+
+fn models() -> (Checkpoint, Checkpoint) {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/models/bert-tiny");
+    let teacher = TextModel::load(&dir, &Device::flex()).unwrap();
+    let student = convert(&teacher, &ConvertOptions::linformer(8, Sharing::Kv, 1)).unwrap();
+    (
+        teacher.to_checkpoint().unwrap(),
+        student.to_checkpoint().unwrap(),
+    )
+}
+
+fn pair() -> Pair {
+    let mut scores = PairScores::default();
+    scores.teacher.insert("accuracy".into(), 0.9);
+    Pair {
+        name: "tiny".into(),
+        task: "text-classification".into(),
+        description: String::new(),
+        scores,
+        data: PairData {
+            name: "none".into(),
+            ..PairData::default()
+        },
+        licence: "MIT".into(),
+        labels: vec!["no".into(), "yes".into()],
+        samples: vec![PairSample {
+            text: "Tea?".into(),
+            ..PairSample::default()
+        }],
+        files: Vec::new(),
+    }
+}
+
+#[test]
+fn a_pair_comes_back_as_it_was_written() {
+    let (teacher, student) = models();
+    let dir = tempfile::tempdir().unwrap();
+    let mut written = pair();
+    written
+        .write(dir.path(), &teacher, &student, WeightDtype::F32)
+        .unwrap();
+    assert_eq!(written.files.len(), 6);
+    let (read, transformer, linear) = Pair::read(dir.path()).unwrap();
+    assert_eq!(read, written);
+    assert!(transformer.tensors == teacher.tensors && linear.tensors == student.tensors);
+    assert_eq!(transformer.tokenizer, teacher.tokenizer);
+    assert_eq!(linear.config["caldera"]["mixer"], "linformer");
+}
+
+#[test]
+fn missing_and_altered_files_are_named() {
+    let (teacher, student) = models();
+    let mut pair = pair();
+    let files = pair.to_files(&teacher, &student, WeightDtype::F16).unwrap();
+    assert_eq!(files.last().unwrap().0, "pair.json");
+    let files: BTreeMap<_, _> = files.into_iter().collect();
+    let read = Pair::from_bytes(&files["pair.json"], "pairs/tiny").unwrap();
+    assert!(
+        read.checkpoint(PairSide::Linear, &files, "pairs/tiny")
+            .is_ok()
+    );
+
+    const WEIGHTS: &str = "linear/model.safetensors";
+    let refused = |files: &BTreeMap<String, Vec<u8>>| {
+        read.checkpoint(PairSide::Linear, files, "pairs/tiny")
+            .unwrap_err()
+            .to_string()
+    };
+    let mut bad = files.clone();
+    bad.get_mut(WEIGHTS).unwrap()[5000] ^= 1;
+    let message = refused(&bad);
+    assert!(
+        message.contains("pairs/tiny/linear/model.safetensors") && message.contains("SHA-256"),
+        "{message}"
+    );
+    bad.get_mut(WEIGHTS).unwrap().pop();
+    assert!(refused(&bad).contains("bytes as pair.json says"));
+    bad.remove(WEIGHTS);
+    assert!(refused(&bad).contains("found none"));
+}
+
+#[test]
+fn pair_json_is_checked() {
+    let message = |json: &str| {
+        Pair::from_bytes(json.as_bytes(), "p")
+            .unwrap_err()
+            .to_string()
+    };
+    assert!(message("{").contains("p/pair.json: not valid JSON"));
+    assert!(message(r#"{"name": "a"}"#).contains("missing field"));
+    for path in ["../secret", "/etc/passwd", "a//b", "c:/x", "a\\b"] {
+        let mut outside = pair();
+        outside.files = vec![PairFile::describe(path, b"")];
+        let text = serde_json::to_string(&outside).unwrap();
+        assert!(message(&text).contains("below the pair's folder"), "{path}");
+    }
+}
