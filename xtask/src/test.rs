@@ -98,7 +98,8 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
             packages::ensure_browser(workspace)?;
             step.run(&mut packages::npm_ci(workspace))?;
             let folder = workspace.root.join("tests/browser");
-            step.run(process::command("node", &folder).arg("--test"))?;
+            // One file after the other: several browsers at once starve each other on few cores.
+            step.run(process::command("node", &folder).args(["--test", "--test-concurrency=1"]))?;
             Ok(String::new())
         });
     } else if wants(Part::Browser) {
