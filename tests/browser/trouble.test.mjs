@@ -5,7 +5,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
 import { makePair, writePair } from './support/pair.mjs';
-import { launch, open, serve, settled, withPairs } from './support/site.mjs';
+import { dist, launch, open, serve, settled, withPairs } from './support/site.mjs';
 
 let browser;
 before(async () => { browser = await launch({ webgpu: false }); });
@@ -114,4 +114,40 @@ test('lying weights in a folder without pair.json: the tensor is named', async (
     fs.rmSync(folder, { recursive: true });
     await site.close();
   }
+});
+
+test('a lost GPU: said in words, and the button starts the engine again', async () => {
+  const overlay = withPairs({ fixture: makePair() });
+  // The worker as it is, but its device can be reached and destroyed.
+  const worker = fs.readFileSync(path.join(dist, 'page', 'worker.js'), 'utf8');
+  overlay['page/worker.js'] = Buffer.from(`${worker}
+    const request = GPUAdapter.prototype.requestDevice;
+    GPUAdapter.prototype.requestDevice = async function (...given) { return globalThis.device = await request.apply(this, given); };`);
+  const site = await serve(overlay);
+  const withGpu = await launch();
+  try {
+    const { page } = await open(withGpu, site.address);
+    await settled(page);
+    await page.workers()[0].evaluate(() => { globalThis.device.destroy(); return globalThis.device.lost; });
+    await page.getByTestId('answer').click();
+    assert.match(await settled(page, ['error']), /The GPU was lost/);
+    await page.getByRole('button', { name: 'Try again' }).click();
+    assert.match(await settled(page), /fixture.* is ready/);
+    assert.match(await page.getByTestId('adapter').innerText(), /^WebGPU/);
+  } finally {
+    await withGpu.close();
+    await site.close();
+  }
+});
+
+test('an engine that cannot be loaded: said, and loaded by the button once it can', async () => {
+  const overlay = { ...withPairs({ fixture: makePair() }), 'caldera-web_bg.wasm': Buffer.from('no wasm') };
+  const site = await serve(overlay);
+  const { page } = await open(browser, site.address);
+  assert.match(await settled(page, ['error']), /WebAssembly/);
+  delete overlay['caldera-web_bg.wasm'];
+  await page.getByRole('button', { name: 'Try again' }).click();
+  assert.match(await settled(page), /fixture.* is ready/);
+  await page.close();
+  await site.close();
 });

@@ -126,7 +126,12 @@ function explain(error) {
     return { message: `The engine stopped (${error.message}); most likely the memory of this tab is used up`, fatal: true };
   }
   const message = error?.message ?? String(error);
-  return { message, fatal: /device (is |was )?lost|poisoned/i.test(message) };
+  if (/device (is |was )?(lost|poisoned)|poisoned/i.test(message)) {
+    console.warn(message);
+    return { message: 'The GPU was lost, as happens when its driver restarts, the computer sleeps or its memory runs out', fatal: true };
+  }
+  // Without a started engine there is none to go on with.
+  return { message, fatal: !engine };
 }
 
 function fail(error) {
