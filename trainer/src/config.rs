@@ -464,7 +464,10 @@ impl RunConfig {
             ("train.pad_to_multiple", t.pad_to_multiple as u64),
             ("data.max_length", self.data.max_length.unwrap_or(1) as u64),
             ("cald.k", c.k as u64),
-            ("cald.reference_length", c.reference_length.unwrap_or(1) as u64),
+            (
+                "cald.reference_length",
+                c.reference_length.unwrap_or(1) as u64,
+            ),
             ("cald.teacher_every", c.teacher_every),
         ];
         for (name, value) in counts {

@@ -28,8 +28,14 @@ impl GradientSum {
     /// The same, multiplied with `share`: a batch's part of a step of several batches.
     pub fn add_share(&mut self, model: &TextModel, gradients: &mut Gradients, share: f64) {
         model.visit(&mut |name, parameter| {
-            let Some(gradient) = parameter.grad_remove(gradients) else { return };
-            let gradient = if share == 1.0 { gradient } else { gradient.mul_scalar(share) };
+            let Some(gradient) = parameter.grad_remove(gradients) else {
+                return;
+            };
+            let gradient = if share == 1.0 {
+                gradient
+            } else {
+                gradient.mul_scalar(share)
+            };
             let sum = match self.sums.remove(name) {
                 Some(sum) => sum + gradient,
                 None => gradient,
@@ -55,7 +61,10 @@ impl GradientSum {
         let norm = self.norm()?;
         if most > 0.0 {
             if is_gpu(&norm.device()) {
-                let factor = (norm.clone() + 1e-6).recip().mul_scalar(most).clamp_max(1.0);
+                let factor = (norm.clone() + 1e-6)
+                    .recip()
+                    .mul_scalar(most)
+                    .clamp_max(1.0);
                 self.map(|gradient| gradient * factor.clone());
             } else {
                 let found: f64 = f64::from(norm.clone().into_scalar::<f32>());
@@ -70,7 +79,10 @@ impl GradientSum {
 
     fn map(&mut self, change: impl Fn(Tensor<1>) -> Tensor<1>) {
         let sums = std::mem::take(&mut self.sums);
-        self.sums = sums.into_iter().map(|(name, gradient)| (name, change(gradient))).collect();
+        self.sums = sums
+            .into_iter()
+            .map(|(name, gradient)| (name, change(gradient)))
+            .collect();
     }
 }
 
@@ -90,7 +102,11 @@ pub struct AdamW {
 impl AdamW {
     /// Without any step taken.
     pub fn new(config: &OptimizerConfig) -> Self {
-        Self { config: config.clone(), moments: BTreeMap::new(), steps: 0 }
+        Self {
+            config: config.clone(),
+            moments: BTreeMap::new(),
+            steps: 0,
+        }
     }
 
     /// Steps taken.
@@ -104,23 +120,34 @@ impl AdamW {
         let mut sums = gradients.sums;
         let (config, moments, step) = (&self.config, &mut self.moments, self.steps);
         model.visit_mut(&mut |name, mut parameter| {
-            let Some(gradient) = sums.remove(name) else { return };
+            let Some(gradient) = sums.remove(name) else {
+                return;
+            };
             let held = moments.remove(name).unwrap_or_else(|| Moments {
                 mean: gradient.zeros_like(),
                 square: gradient.zeros_like(),
             });
-            let rate = if is_projection(name) { learning_rate * config.projection_rate } else { learning_rate };
+            let rate = if is_projection(name) {
+                learning_rate * config.projection_rate
+            } else {
+                learning_rate
+            };
             let numbers = AdamWStep {
                 lr: rate,
                 beta1: config.beta1,
                 beta2: config.beta2,
                 eps: config.epsilon,
-                weight_decay: if is_decayed(name) { config.weight_decay } else { 0.0 },
+                weight_decay: if is_decayed(name) {
+                    config.weight_decay
+                } else {
+                    0.0
+                },
                 step,
             };
             let shape = parameter.as_ref().shape();
             let values = take_flat(&mut parameter);
-            let (values, mean, square) = adamw_step(values, gradient, held.mean, held.square, numbers);
+            let (values, mean, square) =
+                adamw_step(values, gradient, held.mean, held.square, numbers);
             put_flat(&mut parameter, values, &shape);
             moments.insert(name.to_string(), Moments { mean, square });
         });
@@ -140,12 +167,16 @@ impl AdamW {
                     .ok()
                     .and_then(|data| data.try_to_vec::<f32>().ok())
                     .with_context(|| format!("{kind}.{name}: cannot be read from the device"))?;
-                let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+                let bytes = values
+                    .iter()
+                    .flat_map(|value| value.to_le_bytes())
+                    .collect();
                 stored.push((format!("{kind}.{name}"), values.len(), bytes));
             }
         }
         let views = stored.iter().map(|(name, length, bytes)| {
-            let view = TensorView::new(Dtype::F32, vec![*length], bytes).expect("four bytes a value");
+            let view =
+                TensorView::new(Dtype::F32, vec![*length], bytes).expect("four bytes a value");
             (name.as_str(), view)
         });
         let steps = [("steps".to_string(), self.steps.to_string())].into();
@@ -157,11 +188,26 @@ impl AdamW {
     ///
     /// # Errors
     /// The file is missing or damaged, or holds no moments for `model`.
-    pub fn load(config: &OptimizerConfig, path: &Path, model: &TextModel, device: &Device) -> Result<Self> {
-        let bytes = std::fs::read(path).with_context(|| format!("{}: cannot be read", path.display()))?;
-        let damaged = || format!("{}: damaged optimizer state; start the run again without resuming", path.display());
+    pub fn load(
+        config: &OptimizerConfig,
+        path: &Path,
+        model: &TextModel,
+        device: &Device,
+    ) -> Result<Self> {
+        let bytes =
+            std::fs::read(path).with_context(|| format!("{}: cannot be read", path.display()))?;
+        let damaged = || {
+            format!(
+                "{}: damaged optimizer state; start the run again without resuming",
+                path.display()
+            )
+        };
         let (_, metadata) = SafeTensors::read_metadata(&bytes).with_context(damaged)?;
-        let steps = metadata.metadata().as_ref().and_then(|map| map.get("steps")?.parse().ok()).with_context(damaged)?;
+        let steps = metadata
+            .metadata()
+            .as_ref()
+            .and_then(|map| map.get("steps")?.parse().ok())
+            .with_context(damaged)?;
         let file = SafeTensors::deserialize(&bytes).with_context(damaged)?;
         let mut sizes = BTreeMap::new();
         model.visit(&mut |name, parameter| {
@@ -169,21 +215,41 @@ impl AdamW {
         });
         let mut moments = BTreeMap::new();
         for stored in file.names() {
-            let Some(name) = stored.strip_prefix("mean.") else { continue };
+            let Some(name) = stored.strip_prefix("mean.") else {
+                continue;
+            };
             let expected = sizes.get(name).copied();
             let read = |kind: &str| -> Result<Tensor<1>> {
-                let view = file.tensor(&format!("{kind}.{name}")).with_context(damaged)?;
+                let view = file
+                    .tensor(&format!("{kind}.{name}"))
+                    .with_context(damaged)?;
                 let found = view.shape().iter().product::<usize>();
                 if view.dtype() != Dtype::F32 || Some(found) != expected {
-                    bail!("{}: tensor `{kind}.{name}`: expected {expected:?} f32 values, found {found}; the state belongs to another model", path.display());
+                    bail!(
+                        "{}: tensor `{kind}.{name}`: expected {expected:?} f32 values, found {found}; the state belongs to another model",
+                        path.display()
+                    );
                 }
-                let values: Vec<f32> =
-                    view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+                let values: Vec<f32> = view
+                    .data()
+                    .chunks_exact(4)
+                    .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+                    .collect();
                 Ok(Tensor::from_data(TensorData::new(values, [found]), device))
             };
-            moments.insert(name.to_string(), Moments { mean: read("mean")?, square: read("square")? });
+            moments.insert(
+                name.to_string(),
+                Moments {
+                    mean: read("mean")?,
+                    square: read("square")?,
+                },
+            );
         }
-        Ok(Self { config: config.clone(), moments, steps })
+        Ok(Self {
+            config: config.clone(),
+            moments,
+            steps,
+        })
     }
 }
 
@@ -201,7 +267,9 @@ fn is_projection(name: &str) -> bool {
 fn take_flat(parameter: &mut ParameterMut<'_>) -> Tensor<1> {
     fn take<const D: usize>(slot: &mut Tensor<D>) -> Tensor<1> {
         let hole = Tensor::zeros([1; D], &slot.device());
-        std::mem::replace(slot, hole).without_autodiff().reshape([-1])
+        std::mem::replace(slot, hole)
+            .without_autodiff()
+            .reshape([-1])
     }
     match parameter {
         ParameterMut::One(slot) => take(slot),

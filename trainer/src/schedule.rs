@@ -82,3 +82,67 @@ impl Schedule {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shapes_without_a_reference_case() {
+        let mut schedule = Schedule {
+            kind: ScheduleKind::Exponential,
+            base: 1e-3,
+            minimum: 1e-5,
+            warmup: 10,
+            total: 110,
+        };
+        assert_eq!(schedule.rate(0), 0.0);
+        assert!((schedule.rate(10) - 1e-3).abs() < 1e-12);
+        assert!((schedule.rate(60) - 1e-4).abs() < 1e-12);
+        assert!(
+            (schedule.rate(110) - 1e-5).abs() < 1e-12 && schedule.rate(999) == schedule.rate(110)
+        );
+        schedule.kind = ScheduleKind::Constant;
+        assert_eq!(
+            (schedule.rate(5), schedule.rate(50), schedule.rate(999)),
+            (5e-4, 1e-3, 1e-3)
+        );
+    }
+
+    #[test]
+    fn every_shape_is_finite_and_within_its_bounds() {
+        use ScheduleKind::*;
+        for kind in [
+            Constant,
+            Linear,
+            Cosine,
+            CosineToMinimum,
+            CosineClipped,
+            CosineEarly,
+            Exponential,
+        ] {
+            for (warmup, total, minimum) in [
+                (0, 1, 0.0),
+                (5, 5, 1e-4),
+                (9, 3, 0.0),
+                (0, 0, 1e-3),
+                (3, 50, 1e-4),
+            ] {
+                let schedule = Schedule {
+                    kind,
+                    base: 1e-3,
+                    minimum,
+                    warmup,
+                    total,
+                };
+                for step in 0..total.max(1) {
+                    let rate = schedule.rate(step);
+                    assert!(
+                        (0.0..=1e-3 * 1.0000001).contains(&rate),
+                        "{schedule:?} {step}: {rate}"
+                    );
+                }
+            }
+        }
+    }
+}

@@ -42,9 +42,16 @@ impl Encoder {
         tokenizer.check_vocab(config.vocab_size)?;
         let most = config.max_length();
         if let Some(asked) = max_length.filter(|asked| *asked > most) {
-            anyhow::bail!("data.max_length = {asked}: {} has positions for {most} tokens; lower it", dir.display());
+            anyhow::bail!(
+                "data.max_length = {asked}: {} has positions for {most} tokens; lower it",
+                dir.display()
+            );
         }
-        Ok(Self { tokenizer, max_length: max_length.unwrap_or(most), type_vocab_size: config.type_vocab_size })
+        Ok(Self {
+            tokenizer,
+            max_length: max_length.unwrap_or(most),
+            type_vocab_size: config.type_vocab_size,
+        })
     }
 
     /// Fills batches up.
@@ -74,7 +81,11 @@ impl Encoder {
                 for id in &mut type_ids {
                     *id = (*id).min(self.type_vocab_size.saturating_sub(1) as u32);
                 }
-                Ok(Encoded { ids, type_ids, label: example.label })
+                Ok(Encoded {
+                    ids,
+                    type_ids,
+                    label: example.label,
+                })
             })
             .collect()
     }
@@ -103,7 +114,9 @@ impl Batch {
             }
             Tensor::<2, Int>::from_data(TensorData::new(flat, [rows.len(), length]), device)
         };
-        let typed = rows.iter().any(|row| row.type_ids.iter().any(|id| *id != 0));
+        let typed = rows
+            .iter()
+            .any(|row| row.type_ids.iter().any(|id| *id != 0));
         Self {
             input: TextBatch {
                 input_ids: fill(pad_token_id, &|row| &row.ids),

@@ -28,14 +28,23 @@ impl Random {
 
 /// Batches of one epoch as indices: all examples shuffled, sorted by length within chunks of `chunk` batches, cut, and
 /// the batches shuffled. The last batch may be smaller.
-pub fn epoch_batches(lengths: &[usize], batch_size: usize, chunk: usize, seed: u64, epoch: u64) -> Vec<Vec<usize>> {
+pub fn epoch_batches(
+    lengths: &[usize],
+    batch_size: usize,
+    chunk: usize,
+    seed: u64,
+    epoch: u64,
+) -> Vec<Vec<usize>> {
     let mut random = Random(mix(seed, epoch));
     let mut order: Vec<usize> = (0..lengths.len()).collect();
     random.shuffle(&mut order);
     for chunk in order.chunks_mut((batch_size * chunk.max(1)).max(1)) {
         chunk.sort_by_key(|index| lengths[*index]);
     }
-    let mut batches: Vec<Vec<usize>> = order.chunks(batch_size.max(1)).map(<[usize]>::to_vec).collect();
+    let mut batches: Vec<Vec<usize>> = order
+        .chunks(batch_size.max(1))
+        .map(<[usize]>::to_vec)
+        .collect();
     random.shuffle(&mut batches);
     batches
 }
@@ -68,14 +77,20 @@ mod tests {
         let one = epoch_batches(&lengths, 32, 50, 7, 0);
         assert_ne!(one, epoch_batches(&lengths, 32, 50, 7, 1));
         assert_ne!(one, epoch_batches(&lengths, 32, 50, 8, 0));
-        let padded: usize = one.iter().map(|b| b.len() * b.iter().map(|i| lengths[*i]).max().unwrap()).sum();
+        let padded: usize = one
+            .iter()
+            .map(|b| b.len() * b.iter().map(|i| lengths[*i]).max().unwrap())
+            .sum();
         let real: usize = lengths.iter().sum();
         assert!(padded as f64 / (real as f64) < 1.1, "{padded} {real}");
     }
 
     #[test]
     fn the_order_is_fixed_for_ever() {
-        assert_eq!(epoch_batches(&[3, 1, 2, 5, 4], 2, 1, 0, 0), epoch_batches(&[3, 1, 2, 5, 4], 2, 1, 0, 0));
+        assert_eq!(
+            epoch_batches(&[3, 1, 2, 5, 4], 2, 1, 0, 0),
+            epoch_batches(&[3, 1, 2, 5, 4], 2, 1, 0, 0)
+        );
         assert_eq!(mix(1, 2), mix(1, 2));
         assert_ne!(mix(1, 2), mix(2, 1));
     }

@@ -80,14 +80,22 @@ impl Outcome {
     /// Mean cross entropy and share of right answers over the examples that have a label.
     pub fn score(&self, examples: &[Encoded]) -> (f64, f64) {
         let (mut loss, mut right, mut count) = (0.0, 0usize, 0usize);
-        for ((row, answer), example) in self.log_probabilities.iter().zip(self.answers()).zip(examples) {
+        for ((row, answer), example) in self
+            .log_probabilities
+            .iter()
+            .zip(self.answers())
+            .zip(examples)
+        {
             if let Some(label) = example.label {
                 loss -= row.get(label).copied().unwrap_or(f64::NEG_INFINITY);
                 right += usize::from(answer == label);
                 count += 1;
             }
         }
-        (loss / count.max(1) as f64, right as f64 / count.max(1) as f64)
+        (
+            loss / count.max(1) as f64,
+            right as f64 / count.max(1) as f64,
+        )
     }
 }
 
@@ -113,18 +121,28 @@ pub fn evaluate_model(
     let batches: Vec<&[usize]> = order.chunks(batch_size.max(1)).collect();
     let mut done = 0;
     // On the CPU a read costs nothing, and progress shows.
-    let group = if caldera_shaders::is_gpu(&device) { BATCHES_A_READ } else { 1 };
+    let group = if caldera_shaders::is_gpu(&device) {
+        BATCHES_A_READ
+    } else {
+        1
+    };
     for group in batches.chunks(group) {
         let mut logits = Vec::with_capacity(group.len());
         for indices in group {
             let rows: Vec<&Encoded> = indices.iter().map(|index| &examples[*index]).collect();
             let batch = Batch::new(&rows, pad_token_id, 1, &device);
             let output = model.forward(&batch.input, &ForwardOptions::default());
-            logits.push(output.logits.context("the model has no classification head; fine-tune it first")?);
+            logits.push(
+                output
+                    .logits
+                    .context("the model has no classification head; fine-tune it first")?,
+            );
         }
         let logits = Tensor::cat(logits, 0);
         let [_, classes] = logits.dims();
-        let data = logits.try_into_data().map_err(|error| anyhow::anyhow!("the device failed: {error:?}"))?;
+        let data = logits
+            .try_into_data()
+            .map_err(|error| anyhow::anyhow!("the device failed: {error:?}"))?;
         let values: Vec<f64> = data.iter::<f64>().collect();
         let indices = group.iter().flat_map(|indices| indices.iter());
         for (index, row) in indices.zip(values.chunks(classes)) {
@@ -133,7 +151,10 @@ pub fn evaluate_model(
         }
         observer.evaluating(done, examples.len());
     }
-    Ok(Outcome { log_probabilities, seconds: started.elapsed().as_secs_f64() })
+    Ok(Outcome {
+        log_probabilities,
+        seconds: started.elapsed().as_secs_f64(),
+    })
 }
 
 fn log_softmax(row: &[f64]) -> Vec<f64> {
@@ -158,7 +179,11 @@ pub fn evaluate(options: &EvalOptions, observer: &mut dyn Observer) -> Result<Ev
     for folder in std::iter::once(&options.model).chain(&options.teacher) {
         let (model, encoder, labels) = classifier(folder, &options.data, &device)?;
         let examples = encoder.encode(&with_labels(records.clone(), &labels, true)?)?;
-        let size = if options.batch_size == 0 { 64 } else { options.batch_size };
+        let size = if options.batch_size == 0 {
+            64
+        } else {
+            options.batch_size
+        };
         let outcome = evaluate_model(&model, &examples, encoder.pad_token_id(), size, observer)?;
         let score = outcome.score(&examples);
         results.push((outcome, score));
@@ -166,7 +191,11 @@ pub fn evaluate(options: &EvalOptions, observer: &mut dyn Observer) -> Result<Ev
     let (outcome, (loss, accuracy)) = &results[0];
     let teacher = results.get(1);
     let agreement = teacher.map(|(other, _)| {
-        let same = outcome.answers().zip(other.answers()).filter(|(a, b)| a == b).count();
+        let same = outcome
+            .answers()
+            .zip(other.answers())
+            .filter(|(a, b)| a == b)
+            .count();
         same as f64 / records.len() as f64
     });
     Ok(Evaluation {
@@ -183,30 +212,58 @@ pub fn evaluate(options: &EvalOptions, observer: &mut dyn Observer) -> Result<Ev
 ///
 /// # Errors
 /// As [`evaluate`].
-pub fn predict(options: &EvalOptions, texts: &[(String, Option<String>)]) -> Result<Vec<Prediction>> {
+pub fn predict(
+    options: &EvalOptions,
+    texts: &[(String, Option<String>)],
+) -> Result<Vec<Prediction>> {
     let (device, _) = select_device(options.device)?;
     let (model, encoder, labels) = classifier(&options.model, &options.data, &device)?;
     let examples: Vec<Example> = texts
         .iter()
-        .map(|(text, pair)| Example { text: text.clone(), pair: pair.clone(), label: None })
+        .map(|(text, pair)| Example {
+            text: text.clone(),
+            pair: pair.clone(),
+            label: None,
+        })
         .collect();
     let encoded = encoder.encode(&examples)?;
-    let size = if options.batch_size == 0 { 64 } else { options.batch_size };
-    let outcome = evaluate_model(&model, &encoded, encoder.pad_token_id(), size, &mut crate::metrics::Silent)?;
+    let size = if options.batch_size == 0 {
+        64
+    } else {
+        options.batch_size
+    };
+    let outcome = evaluate_model(
+        &model,
+        &encoded,
+        encoder.pad_token_id(),
+        size,
+        &mut crate::metrics::Silent,
+    )?;
     let answers: Vec<usize> = outcome.answers().collect();
-    let predictions = outcome.log_probabilities.into_iter().zip(answers).map(|(row, label)| Prediction {
-        label,
-        name: labels.names()[label].clone(),
-        probabilities: row.into_iter().map(f64::exp).collect(),
-    });
+    let predictions = outcome
+        .log_probabilities
+        .into_iter()
+        .zip(answers)
+        .map(|(row, label)| Prediction {
+            label,
+            name: labels.names()[label].clone(),
+            probabilities: row.into_iter().map(f64::exp).collect(),
+        });
     Ok(predictions.collect())
 }
 
-fn classifier(folder: &Path, data: &DataConfig, device: &Device) -> Result<(TextModel, Encoder, LabelSet)> {
+fn classifier(
+    folder: &Path,
+    data: &DataConfig,
+    device: &Device,
+) -> Result<(TextModel, Encoder, LabelSet)> {
     let model = TextModel::load(folder, device)?.frozen();
     let encoder = Encoder::load(folder, &model.config, data.max_length)?;
     let labels = super::setup::labels_of(&model, data, folder)?.with_context(|| {
-        format!("{}: no classification head in this folder; fine-tune the model first", folder.display())
+        format!(
+            "{}: no classification head in this folder; fine-tune the model first",
+            folder.display()
+        )
     })?;
     Ok((model, encoder, labels))
 }

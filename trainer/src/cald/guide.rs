@@ -55,8 +55,12 @@ impl Teacher {
     /// A teacher that starts as `model` and has its own AdamW and rate.
     pub fn training(model: TextModel, config: &RunConfig) -> Self {
         let mut optimizer = config.optimizer.clone();
-        optimizer.learning_rate = config.cald.teacher_learning_rate.unwrap_or(optimizer.learning_rate);
-        optimizer.minimum_learning_rate = optimizer.minimum_learning_rate.min(optimizer.learning_rate);
+        optimizer.learning_rate = config
+            .cald
+            .teacher_learning_rate
+            .unwrap_or(optimizer.learning_rate);
+        optimizer.minimum_learning_rate =
+            optimizer.minimum_learning_rate.min(optimizer.learning_rate);
         Self::Training(Box::new(Trainee {
             model: model.trainable(),
             optimizer: AdamW::new(&optimizer),
@@ -68,24 +72,35 @@ impl Teacher {
 
     /// Checkpoints in order; they are loaded when their turn comes.
     pub fn waypoints(folders: Vec<PathBuf>) -> Self {
-        Self::Waypoints { folders, current: None }
+        Self::Waypoints {
+            folders,
+            current: None,
+        }
     }
 
     /// Says how many steps the guidance lasts.
     pub fn plan(&mut self, guided_steps: u64, config: &RunConfig) {
         if let Self::Training(trainee) = self {
             let mut optimizer = config.optimizer.clone();
-            optimizer.learning_rate = config.cald.teacher_learning_rate.unwrap_or(optimizer.learning_rate);
-            optimizer.minimum_learning_rate = optimizer.minimum_learning_rate.min(optimizer.learning_rate);
+            optimizer.learning_rate = config
+                .cald
+                .teacher_learning_rate
+                .unwrap_or(optimizer.learning_rate);
+            optimizer.minimum_learning_rate =
+                optimizer.minimum_learning_rate.min(optimizer.learning_rate);
             // A warm-up in steps is in the student's; the teacher takes as much of its own run.
-            optimizer.warmup_steps = optimizer.warmup_steps.map(|steps| steps.div_ceil(trainee.every));
+            optimizer.warmup_steps = optimizer
+                .warmup_steps
+                .map(|steps| steps.div_ceil(trainee.every));
             trainee.schedule = Schedule::new(&optimizer, guided_steps.div_ceil(trainee.every));
         }
     }
 
     /// Gets ready for step `step` of `guided_steps`: loads the checkpoint whose turn it is.
     pub fn prepare(&mut self, step: u64, guided_steps: u64, student: &TextModel) -> Result<()> {
-        let Self::Waypoints { folders, current } = self else { return Ok(()) };
+        let Self::Waypoints { folders, current } = self else {
+            return Ok(());
+        };
         let count = folders.len() as u64;
         let index = (step * count / guided_steps.max(1)).min(count - 1) as usize;
         if current.as_ref().is_none_or(|(loaded, _)| *loaded != index) {
@@ -103,7 +118,9 @@ impl Teacher {
     /// The teacher's rate at step `step` of the student.
     pub fn learning_rate(&self, step: u64) -> Option<f64> {
         match self {
-            Self::Training(trainee) if self.learns(step) => Some(trainee.schedule.rate(step / trainee.every)),
+            Self::Training(trainee) if self.learns(step) => {
+                Some(trainee.schedule.rate(step / trainee.every))
+            }
             _ => None,
         }
     }
@@ -111,19 +128,34 @@ impl Teacher {
     /// Its forward pass. A teacher that learns at this step makes one pass for both: with a graph, and dropout where
     /// `dropout` is set; every other one keeps no graph and has no dropout.
     pub fn guide(&self, batch: &Batch, states: bool, step: u64, dropout: bool) -> Option<Guidance> {
-        let quiet = ForwardOptions { hidden_states: states, dropout: false };
+        let quiet = ForwardOptions {
+            hidden_states: states,
+            dropout: false,
+        };
         let frozen = |model: &TextModel| {
             let output = model.forward(&batch.input, &quiet);
-            Guidance { hidden_states: output.hidden_states, logits: output.logits, loss: None, gradients: None }
+            Guidance {
+                hidden_states: output.hidden_states,
+                logits: output.logits,
+                loss: None,
+                gradients: None,
+            }
         };
         match self {
             Self::None => None,
             Self::Fixed(model) => Some(frozen(model)),
             Self::Waypoints { current, .. } => current.as_ref().map(|(_, model)| frozen(model)),
-            Self::Training(trainee) if !self.learns(step) => Some(frozen(&trainee.model.clone().frozen())),
+            Self::Training(trainee) if !self.learns(step) => {
+                Some(frozen(&trainee.model.clone().frozen()))
+            }
             Self::Training(trainee) => {
-                let output = trainee.model.forward(&batch.input, &ForwardOptions { dropout, ..quiet });
-                let loss = output.logits.clone().and_then(|logits| cross_entropy(logits, &batch.labels));
+                let output = trainee
+                    .model
+                    .forward(&batch.input, &ForwardOptions { dropout, ..quiet });
+                let loss = output
+                    .logits
+                    .clone()
+                    .and_then(|logits| cross_entropy(logits, &batch.labels));
                 let plain = |state: Tensor<3>| state.without_autodiff();
                 Some(Guidance {
                     hidden_states: output.hidden_states.into_iter().map(plain).collect(),
@@ -144,7 +176,9 @@ impl Teacher {
 
     /// The teacher's own step, where it makes one.
     pub fn step(&mut self, mut gradients: GradientSum, step: u64, clip: f64) {
-        let Some(rate) = self.learning_rate(step) else { return };
+        let Some(rate) = self.learning_rate(step) else {
+            return;
+        };
         if let Self::Training(trainee) = self {
             gradients.clip(clip);
             trainee.optimizer.step(&mut trainee.model, gradients, rate);

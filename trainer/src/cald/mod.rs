@@ -1,10 +1,12 @@
 //! Fine-tuning, conversion by layerwise distillation, evaluation.
 //!
 //! [`setup`] turns a configuration into models and data, [`guide`] says what the student is held against at a step,
-//! [`step`] computes losses and gradients of a batch, [`run`] is the loop, [`state`] lets it go on after a stop.
+//! [`step`] computes losses and gradients of a batch, [`run`] is one run and [`drive`] its loop, [`state`] lets it go on after a stop.
 
+mod drive;
 mod evaluate;
 mod guide;
+mod output;
 mod run;
 mod setup;
 mod state;
@@ -19,7 +21,9 @@ use anyhow::Result;
 use crate::config::RunConfig;
 use crate::metrics::{Observer, RunSummary};
 
-pub use evaluate::{EvalOptions, Evaluation, Outcome, Prediction, evaluate, evaluate_model, predict};
+pub use evaluate::{
+    EvalOptions, Evaluation, Outcome, Prediction, evaluate, evaluate_model, predict,
+};
 
 /// Fine-tunes the transformer `config.model` on the task. `[cald]` is not read.
 ///
@@ -28,8 +32,12 @@ pub use evaluate::{EvalOptions, Evaluation, Outcome, Prediction, evaluate, evalu
 ///
 /// # Errors
 /// A bad configuration, bad data, a folder that cannot be read or written; messages name the file.
-pub fn finetune(config: &RunConfig, stop: &AtomicBool, observer: &mut dyn Observer) -> Result<RunSummary> {
-    run::run(setup::finetune(config, observer)?, stop, observer)
+pub fn finetune(
+    config: &RunConfig,
+    stop: &AtomicBool,
+    observer: &mut dyn Observer,
+) -> Result<RunSummary> {
+    drive::drive(setup::finetune(config, observer)?, stop, observer)
 }
 
 /// Replaces the attention of a transformer and trains the student as `config.cald` says.
@@ -39,6 +47,10 @@ pub fn finetune(config: &RunConfig, stop: &AtomicBool, observer: &mut dyn Observ
 ///
 /// # Errors
 /// As [`finetune`].
-pub fn convert(config: &RunConfig, stop: &AtomicBool, observer: &mut dyn Observer) -> Result<RunSummary> {
-    run::run(setup::convert(config, observer)?, stop, observer)
+pub fn convert(
+    config: &RunConfig,
+    stop: &AtomicBool,
+    observer: &mut dyn Observer,
+) -> Result<RunSummary> {
+    drive::drive(setup::convert(config, observer)?, stop, observer)
 }

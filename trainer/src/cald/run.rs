@@ -1,23 +1,18 @@
-//! The loop: batches, steps, evaluation, checkpoints, early stopping, a stop that saves.
+//! A run: models, data and plan; one step, one evaluation.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use burn::tensor::{Device, Tensor};
-use caldera_models::{TextModel, WeightDtype};
+use caldera_models::TextModel;
 
 use super::evaluate::evaluate_model;
 use super::guide::Teacher;
-use super::state::{Progress, State};
 use super::step::{Objective, Parts, student_step};
 use crate::batches::{Batch, Encoded, epoch_batches, mix};
 use crate::config::{BestMetric, Guide, RunConfig};
-use crate::metrics::{
-    EvalRecord, JsonLines, MetricsLine, Observer, RunStart, RunSummary, SavedKind, SavedRecord, StepRecord, StopReason,
-};
+use crate::metrics::{EvalRecord, Observer, StepRecord};
 use crate::optimizer::{AdamW, GradientSum};
 use crate::schedule::Schedule;
 
@@ -67,13 +62,16 @@ impl Run {
         let train = &config.train;
         let batches = data.train.len().div_ceil(train.batch_size);
         let steps_per_epoch = batches.div_ceil(train.accumulation).max(1) as u64;
-        let total_steps =
-            train.max_steps.unwrap_or_else(|| (train.epochs * steps_per_epoch as f64).ceil().max(1.0) as u64);
+        let total_steps = train
+            .max_steps
+            .unwrap_or_else(|| (train.epochs * steps_per_epoch as f64).ceil().max(1.0) as u64);
         let guided_steps = match config.cald.guide {
             Guide::Hybrid => config
                 .cald
                 .hybrid_steps
-                .unwrap_or_else(|| (config.cald.hybrid_fraction * total_steps as f64).round() as u64)
+                .unwrap_or_else(|| {
+                    (config.cald.hybrid_fraction * total_steps as f64).round() as u64
+                })
                 .min(total_steps),
             _ => total_steps,
         };
@@ -100,35 +98,61 @@ impl Run {
 
     /// The batches of a step, as indices.
     fn batches(&mut self, step: u64) -> Vec<Vec<usize>> {
-        let (epoch, index) = (step / self.steps_per_epoch, (step % self.steps_per_epoch) as usize);
+        let (epoch, index) = (
+            step / self.steps_per_epoch,
+            (step % self.steps_per_epoch) as usize,
+        );
         let train = &self.config.train;
         if self.epoch.as_ref().is_none_or(|(known, _)| *known != epoch) {
-            let order = epoch_batches(&self.lengths, train.batch_size, train.bucket_batches, self.config.seed, epoch);
+            let order = epoch_batches(
+                &self.lengths,
+                train.batch_size,
+                train.bucket_batches,
+                self.config.seed,
+                epoch,
+            );
             self.epoch = Some((epoch, order));
         }
-        let order = self.epoch.as_ref().map(|(_, order)| order.as_slice()).unwrap_or_default();
-        order.iter().skip(index * train.accumulation).take(train.accumulation).cloned().collect()
+        let order = self
+            .epoch
+            .as_ref()
+            .map(|(_, order)| order.as_slice())
+            .unwrap_or_default();
+        order
+            .iter()
+            .skip(index * train.accumulation)
+            .take(train.accumulation)
+            .cloned()
+            .collect()
     }
 
     /// One optimizer step of student and, where it learns, teacher. `log`: read the losses back.
-    fn step(&mut self, step: u64, log: bool) -> Result<StepRecord> {
+    pub fn step(&mut self, step: u64, log: bool) -> Result<StepRecord> {
         let started = Instant::now();
         let guided = step < self.guided_steps;
         if !guided {
             self.teacher = Teacher::None;
         }
-        self.teacher.prepare(step, self.guided_steps, &self.student)?;
+        self.teacher
+            .prepare(step, self.guided_steps, &self.student)?;
         // Dropout becomes a function of the step, so that a resumed run draws the same masks.
         self.device.seed(mix(self.config.seed ^ 0x5eed, step));
         let batches = self.batches(step);
         let share = 1.0 / batches.len().max(1) as f64;
         let objective = Objective {
             cald: &self.config.cald,
-            task_weight: if self.finetuning { 1.0 } else { self.config.cald.task_weight },
+            task_weight: if self.finetuning {
+                1.0
+            } else {
+                self.config.cald.task_weight
+            },
             dropout: self.config.train.dropout,
         };
-        let (mut parts, mut student_sum, mut teacher_sum) =
-            (Parts::default(), GradientSum::default(), GradientSum::default());
+        let (mut parts, mut student_sum, mut teacher_sum) = (
+            Parts::default(),
+            GradientSum::default(),
+            GradientSum::default(),
+        );
         let mut record = StepRecord {
             step: step + 1,
             total_steps: self.total_steps,
@@ -139,16 +163,23 @@ impl Run {
         };
         let states = self.config.cald.alpha_layer > 0.0;
         for indices in &batches {
-            let rows: Vec<&Encoded> = indices.iter().map(|index| &self.data.train[*index]).collect();
+            let rows: Vec<&Encoded> = indices
+                .iter()
+                .map(|index| &self.data.train[*index])
+                .collect();
             let multiple = self.config.train.pad_to_multiple;
             let batch = Batch::new(&rows, self.data.pad_token_id, multiple, &self.device);
             record.examples += batch.len();
             record.positions += batch.positions();
             let mut guidance = self.teacher.guide(&batch, states, step, objective.dropout);
-            if let Some(gradients) = guidance.as_mut().and_then(|guidance| guidance.gradients.as_mut()) {
+            if let Some(gradients) = guidance
+                .as_mut()
+                .and_then(|guidance| guidance.gradients.as_mut())
+            {
                 self.teacher.collect(gradients, share, &mut teacher_sum);
             }
-            let (mut found, gradients) = student_step(&self.student, &batch, guidance.as_ref(), &objective);
+            let (mut found, gradients) =
+                student_step(&self.student, &batch, guidance.as_ref(), &objective);
             found.teacher = guidance.and_then(|guidance| guidance.loss);
             parts.add(found, share);
             if let Some(mut gradients) = gradients {
@@ -156,16 +187,28 @@ impl Run {
             }
         }
         let norm = student_sum.clip(self.config.optimizer.clip);
-        self.optimizer.step(&mut self.student, student_sum, record.learning_rate);
-        self.teacher.step(teacher_sum, step, self.config.optimizer.clip);
+        self.optimizer
+            .step(&mut self.student, student_sum, record.learning_rate);
+        self.teacher
+            .step(teacher_sum, step, self.config.optimizer.clip);
         if log {
-            read_losses(&mut record, parts, norm, &objective_weights(&self.config, self.finetuning))?;
+            read_losses(
+                &mut record,
+                parts,
+                norm,
+                &objective_weights(&self.config, self.finetuning),
+            )?;
         }
         record.seconds = started.elapsed().as_secs_f64();
         Ok(record)
     }
 
-    fn evaluate(&mut self, step: u64, best: Option<&EvalRecord>, observer: &mut dyn Observer) -> Result<EvalRecord> {
+    pub fn evaluate(
+        &mut self,
+        step: u64,
+        best: Option<&EvalRecord>,
+        observer: &mut dyn Observer,
+    ) -> Result<EvalRecord> {
         let started = Instant::now();
         let size = self.config.train.eval_batch_size;
         let (valid, pad) = (&self.data.valid, self.data.pad_token_id);
@@ -173,7 +216,8 @@ impl Run {
         let (loss, accuracy) = outcome.score(valid);
         let teacher_accuracy = match &self.teacher {
             Teacher::Training(trainee) => {
-                let outcome = evaluate_model(&trainee.model.clone().frozen(), valid, pad, size, observer)?;
+                let outcome =
+                    evaluate_model(&trainee.model.clone().frozen(), valid, pad, size, observer)?;
                 Some(outcome.score(valid).1)
             }
             _ => None,
@@ -195,7 +239,7 @@ impl Run {
     }
 
     /// Whether an evaluation is due after `step` steps.
-    fn evaluation_due(&self, step: u64) -> bool {
+    pub fn evaluation_due(&self, step: u64) -> bool {
         let due = match self.config.train.eval_every {
             Some(every) => step.is_multiple_of(every),
             None => step.is_multiple_of(self.steps_per_epoch),
@@ -204,9 +248,10 @@ impl Run {
     }
 
     /// Whether one of the evenly spread checkpoints is due after `step` steps.
-    fn checkpoint_due(&self, step: u64) -> bool {
+    pub fn checkpoint_due(&self, step: u64) -> bool {
         let count = self.config.train.checkpoints;
-        let passed = |step: u64| u128::from(step) * u128::from(count) / u128::from(self.total_steps.max(1));
+        let passed =
+            |step: u64| u128::from(step) * u128::from(count) / u128::from(self.total_steps.max(1));
         count > 0 && passed(step) > passed(step - 1)
     }
 }
@@ -215,12 +260,21 @@ impl Run {
 fn objective_weights(config: &RunConfig, finetuning: bool) -> [f64; 3] {
     match finetuning {
         true => [1.0, 0.0, 0.0],
-        false => [config.cald.task_weight, config.cald.alpha_layer, config.cald.alpha_logits],
+        false => [
+            config.cald.task_weight,
+            config.cald.alpha_layer,
+            config.cald.alpha_logits,
+        ],
     }
 }
 
 /// Reads everything at once into the record.
-fn read_losses(record: &mut StepRecord, parts: Parts, norm: Option<Tensor<1>>, weights: &[f64; 3]) -> Result<()> {
+fn read_losses(
+    record: &mut StepRecord,
+    parts: Parts,
+    norm: Option<Tensor<1>>,
+    weights: &[f64; 3],
+) -> Result<()> {
     let slots = [parts.task, parts.layer, parts.logits, parts.teacher, norm];
     let present: Vec<Tensor<1>> = slots.iter().flatten().cloned().collect();
     if present.is_empty() {
@@ -232,7 +286,9 @@ fn read_losses(record: &mut StepRecord, parts: Parts, norm: Option<Tensor<1>>, w
     let mut values = data.iter::<f64>();
     let [task, layer, logits, teacher, norm] = slots.map(|slot| slot.and_then(|_| values.next()));
     let weighted = [task, layer, logits].into_iter().zip(weights);
-    let loss: f64 = weighted.map(|(part, weight)| part.unwrap_or(0.0) * weight).sum();
+    let loss: f64 = weighted
+        .map(|(part, weight)| part.unwrap_or(0.0) * weight)
+        .sum();
     if !loss.is_finite() || norm.is_some_and(|norm| !norm.is_finite()) {
         bail!(
             "step {}: the loss is {loss} and the gradients' norm {norm:?}: training has diverged. Lower \
@@ -244,166 +300,6 @@ fn read_losses(record: &mut StepRecord, parts: Parts, norm: Option<Tensor<1>>, w
     (record.task_loss, record.layer_loss, record.logits_loss) = (task, layer, logits);
     (record.teacher_loss, record.gradient_norm) = (teacher, norm);
     Ok(())
-}
-
-/// The folder, the observer and the metrics file of a run.
-struct Output<'a> {
-    folder: PathBuf,
-    lines: JsonLines,
-    observer: &'a mut dyn Observer,
-}
-
-impl Output<'_> {
-    fn saved(&mut self, step: u64, kind: SavedKind, path: PathBuf) {
-        let record = SavedRecord { step, kind, path };
-        // Paths in the file are relative: a run folder may be moved.
-        let relative = record.path.strip_prefix(&self.folder).unwrap_or(&record.path).to_path_buf();
-        self.lines.write(&MetricsLine::Saved(SavedRecord { path: relative, ..record }));
-        self.observer.saved(&record);
-    }
-
-    fn model(&mut self, model: &TextModel, step: u64, kind: SavedKind) -> Result<()> {
-        let path = match kind {
-            SavedKind::Best => self.folder.join("best"),
-            SavedKind::Last => self.folder.join("last"),
-            SavedKind::Checkpoint => self.folder.join("checkpoints").join(format!("step-{step}")),
-            SavedKind::State => self.folder.join("state"),
-        };
-        model.to_checkpoint()?.write(&path, WeightDtype::F32)?;
-        self.saved(step, kind, path);
-        Ok(())
-    }
-
-    fn state(&mut self, run: &Run, progress: &Progress) -> Result<()> {
-        if run.config.train.save_state {
-            let path = State::new(&self.folder).save(run, progress)?;
-            self.saved(progress.step, SavedKind::State, path);
-        }
-        Ok(())
-    }
-}
-
-/// Runs to the end, or until `stop`.
-pub(super) fn run(mut run: Run, stop: &AtomicBool, observer: &mut dyn Observer) -> Result<RunSummary> {
-    let folder = run.config.output.clone();
-    std::fs::create_dir_all(&folder).with_context(|| format!("{}: cannot be made", folder.display()))?;
-    let state = State::new(&folder);
-    let mut progress = match run.config.resume && state.exists() {
-        true => state.load(&mut run)?,
-        false => {
-            if run.config.resume {
-                observer.message("no state to go on from: starting afresh");
-            }
-            state.clear()?;
-            Progress::default()
-        }
-    };
-    write_config(&run.config)?;
-    let start = RunStart {
-        task: run.task.clone(),
-        device: run.device_line.clone(),
-        total_steps: run.total_steps,
-        steps_per_epoch: run.steps_per_epoch,
-        resumed_from: progress.step,
-        train_examples: run.data.labelled,
-        unlabelled_examples: run.data.train.len() - run.data.labelled,
-        valid_examples: run.data.valid.len(),
-        parameters: run.student.num_parameters(),
-    };
-    let lines = JsonLines::open(&folder.join("metrics.jsonl"), progress.step)?;
-    let mut out = Output { folder, lines, observer };
-    out.lines.write(&MetricsLine::Start(start.clone()));
-    out.observer.started(&start);
-
-    let (started, before) = (Instant::now(), progress.seconds);
-    let mut stopped = progress.stopped_early.then_some(StopReason::EarlyStopping);
-    while progress.step < run.total_steps && stopped.is_none() {
-        let log = (progress.step + 1).is_multiple_of(run.config.train.log_every)
-            || progress.step == 0
-            || progress.step + 1 == run.total_steps;
-        let mut record = run.step(progress.step, log)?;
-        progress.step += 1;
-        record.elapsed = started.elapsed().as_secs_f64();
-        progress.seconds = before + record.elapsed;
-        if log {
-            out.lines.write(&MetricsLine::Step(record.clone()));
-        }
-        out.observer.step(&record);
-        if run.checkpoint_due(progress.step) {
-            out.model(&run.student, progress.step, SavedKind::Checkpoint)?;
-        }
-        let evaluated = run.evaluation_due(progress.step);
-        if evaluated {
-            stopped = evaluate_and_keep(&mut run, &mut progress, &mut out)?;
-            progress.stopped_early = stopped.is_some();
-            progress.seconds = before + started.elapsed().as_secs_f64();
-        }
-        let save = match run.config.train.save_every {
-            Some(every) => progress.step.is_multiple_of(every),
-            None => evaluated,
-        };
-        let ends = progress.step == run.total_steps || stopped.is_some();
-        if stop.load(Ordering::Relaxed) && !ends {
-            stopped = Some(StopReason::Interrupted);
-        }
-        if save && !ends && stopped.is_none() {
-            out.state(&run, &progress)?;
-        }
-    }
-    if out_of_date(&progress, &start, &out) {
-        out.model(&run.student, progress.step, SavedKind::Last)?;
-        if run.data.valid.is_empty() && stopped.is_none() {
-            // Nothing to choose by: the last is the best there is.
-            out.model(&run.student, progress.step, SavedKind::Best)?;
-        }
-        out.state(&run, &progress)?;
-    }
-    let summary = RunSummary {
-        output: out.folder.clone(),
-        stopped: stopped.unwrap_or(StopReason::Finished),
-        steps: progress.step,
-        best: progress.best,
-        last: progress.last,
-        seconds: progress.seconds,
-        parameters: start.parameters,
-    };
-    out.lines.write(&MetricsLine::End(summary.clone()));
-    out.observer.finished(&summary);
-    out.lines.close()?;
-    Ok(summary)
-}
-
-/// Whether `last/` and `state/` are behind: not where a finished run is resumed.
-fn out_of_date(progress: &Progress, start: &RunStart, out: &Output<'_>) -> bool {
-    progress.step > start.resumed_from || !out.folder.join("last/config.json").exists()
-}
-
-fn evaluate_and_keep(run: &mut Run, progress: &mut Progress, out: &mut Output<'_>) -> Result<Option<StopReason>> {
-    let record = run.evaluate(progress.step, progress.best.as_ref(), out.observer)?;
-    out.lines.write(&MetricsLine::Eval(record.clone()));
-    out.observer.evaluated(&record);
-    progress.last = Some(record.clone());
-    if record.best {
-        out.model(&run.student, progress.step, SavedKind::Best)?;
-        progress.best = Some(record);
-        progress.stale = 0;
-        return Ok(None);
-    }
-    progress.stale += 1;
-    let patience = run.config.train.patience;
-    Ok(patience.filter(|patience| progress.stale >= *patience).map(|_| StopReason::EarlyStopping))
-}
-
-/// `config.toml` of the run folder, beside its place first.
-fn write_config(config: &RunConfig) -> Result<()> {
-    let path = config.output.join("config.toml");
-    let write = || -> Result<()> {
-        let mut file = tempfile::NamedTempFile::new_in(&config.output)?;
-        std::io::Write::write_all(&mut file, config.to_toml()?.as_bytes())?;
-        file.persist(&path)?;
-        Ok(())
-    };
-    write().with_context(|| format!("{}: cannot be written", path.display()))
 }
 
 /// Values of every parameter by name.

@@ -5,14 +5,17 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use burn::tensor::Device;
 use caldera_models::{
-    Architecture, ConvertOptions, LinformerConfig, Mixer, ProjectionInit, Sharing, TextModel, convert as convert_model,
+    Architecture, ConvertOptions, LinformerConfig, Mixer, ProjectionInit, Sharing, TextModel,
+    convert as convert_model,
 };
 use serde_json::json;
 
 use super::guide::Teacher;
 use super::run::{Data, Run};
 use crate::batches::{Encoded, Encoder};
-use crate::config::{CaldConfig, DataConfig, Guide, InitChoice, MixerChoice, RunConfig, SharingChoice, StudentFrom};
+use crate::config::{
+    CaldConfig, DataConfig, Guide, InitChoice, MixerChoice, RunConfig, SharingChoice, StudentFrom,
+};
 use crate::data::{Fields, LabelSet, Record, read_files, with_labels};
 use crate::device::select_device;
 use crate::metrics::Observer;
@@ -22,9 +25,13 @@ pub(super) fn finetune(config: &RunConfig, observer: &mut dyn Observer) -> Resul
     config.validate()?;
     let (device, device_line) = select_device(config.device)?;
     observer.message(&device_line);
-    let folder = config.model.as_deref().context("no model to fine-tune: name its folder with --model or `model`")?;
+    let folder = config
+        .model
+        .as_deref()
+        .context("no model to fine-tune: name its folder with --model or `model`")?;
     if !config.data.unlabelled.is_empty() {
-        observer.message("data.unlabelled is not used in fine-tuning: there is no loss without labels");
+        observer
+            .message("data.unlabelled is not used in fine-tuning: there is no loss without labels");
     }
     let mut settings = config.clone();
     settings.data.unlabelled.clear();
@@ -32,8 +39,19 @@ pub(super) fn finetune(config: &RunConfig, observer: &mut dyn Observer) -> Resul
     let (model, labels) = with_head(load(folder, &device)?, folder, &records, &settings)?;
     let data = records.encode(folder, &model, &labels, &settings.data)?;
     let mut student = model;
-    student.config.caldera.insert("run".into(), json!({"task": "finetune", "seed": config.seed}));
-    Run::new("finetune".into(), settings, device, device_line, student, Teacher::None, data)
+    student.config.caldera.insert(
+        "run".into(),
+        json!({"task": "finetune", "seed": config.seed}),
+    );
+    Run::new(
+        "finetune".into(),
+        settings,
+        device,
+        device_line,
+        student,
+        Teacher::None,
+        data,
+    )
 }
 
 /// A conversion that has not begun.
@@ -43,8 +61,16 @@ pub(super) fn convert(config: &RunConfig, observer: &mut dyn Observer) -> Result
     observer.message(&device_line);
     let cald = &config.cald;
     let guide = cald.first_guide();
-    let waypoints = if guide == Guide::Waypoint { waypoint_folders(&cald.waypoints)? } else { Vec::new() };
-    let student_from = cald.student_from.unwrap_or(if guide == Guide::Target { StudentFrom::Teacher } else { StudentFrom::Initial });
+    let waypoints = if guide == Guide::Waypoint {
+        waypoint_folders(&cald.waypoints)?
+    } else {
+        Vec::new()
+    };
+    let student_from = cald.student_from.unwrap_or(if guide == Guide::Target {
+        StudentFrom::Teacher
+    } else {
+        StudentFrom::Initial
+    });
     let folder = source_folder(config, guide, student_from, &waypoints)?;
     let records = Records::read(&config.data)?;
     let (initial, labels) = with_head(load(&folder, &device)?, &folder, &records, config)?;
@@ -63,12 +89,23 @@ pub(super) fn convert(config: &RunConfig, observer: &mut dyn Observer) -> Result
         }
     };
     let mut student = convert_model(&initial, &convert_options(config, &data.train))?;
-    student.config.caldera.insert("run".into(), provenance(config));
+    student
+        .config
+        .caldera
+        .insert("run".into(), provenance(config));
     let task = match cald.guide {
         Guide::Hybrid => format!("convert (hybrid, {} first)", guide_name(guide)),
         _ => format!("convert ({})", guide_name(guide)),
     };
-    Run::new(task, config.clone(), device, device_line, student, teacher, data)
+    Run::new(
+        task,
+        config.clone(),
+        device,
+        device_line,
+        student,
+        teacher,
+        data,
+    )
 }
 
 fn guide_name(guide: Guide) -> &'static str {
@@ -92,7 +129,12 @@ fn provenance(config: &RunConfig) -> serde_json::Value {
 }
 
 /// The folder whose parameters the student starts with.
-fn source_folder(config: &RunConfig, guide: Guide, from: StudentFrom, waypoints: &[PathBuf]) -> Result<PathBuf> {
+fn source_folder(
+    config: &RunConfig,
+    guide: Guide,
+    from: StudentFrom,
+    waypoints: &[PathBuf],
+) -> Result<PathBuf> {
     let (model, teacher) = (config.model.as_ref(), config.cald.teacher.as_ref());
     let found = match from {
         StudentFrom::Teacher => teacher,
@@ -111,7 +153,14 @@ fn source_folder(config: &RunConfig, guide: Guide, from: StudentFrom, waypoints:
 }
 
 pub(super) fn convert_options(config: &RunConfig, examples: &[Encoded]) -> ConvertOptions {
-    let CaldConfig { mixer, k, sharing, init, reference_length, .. } = &config.cald;
+    let CaldConfig {
+        mixer,
+        k,
+        sharing,
+        init,
+        reference_length,
+        ..
+    } = &config.cald;
     let sharing = match sharing {
         SharingChoice::None => Sharing::None,
         SharingChoice::Kv => Sharing::Kv,
@@ -130,7 +179,11 @@ pub(super) fn convert_options(config: &RunConfig, examples: &[Encoded]) -> Conve
         seed: config.seed,
         reference_length: reference_length.or_else(|| lengths.get(lengths.len() / 2).copied()),
         // Of a length that is given by hand, the rest follows (caldera_models::ConvertOptions).
-        longest_length: if reference_length.is_none() { lengths.get(lengths.len() * 95 / 100).copied() } else { None },
+        longest_length: if reference_length.is_none() {
+            lengths.get(lengths.len() * 95 / 100).copied()
+        } else {
+            None
+        },
     }
 }
 
@@ -138,24 +191,35 @@ pub(super) fn convert_options(config: &RunConfig, examples: &[Encoded]) -> Conve
 fn waypoint_folders(given: &[PathBuf]) -> Result<Vec<PathBuf>> {
     let [only] = given else {
         if given.is_empty() {
-            bail!("guide `waypoint` needs checkpoints: name them with --waypoints or `cald.waypoints`; `finetune --checkpoints N` writes them");
+            bail!(
+                "guide `waypoint` needs checkpoints: name them with --waypoints or `cald.waypoints`; `finetune --checkpoints N` writes them"
+            );
         }
         return Ok(given.to_vec());
     };
     if only.join("config.json").exists() {
         return Ok(given.to_vec());
     }
-    let entries = std::fs::read_dir(only).with_context(|| format!("{}: cannot be read", only.display()))?;
+    let entries =
+        std::fs::read_dir(only).with_context(|| format!("{}: cannot be read", only.display()))?;
     let mut found: Vec<(u64, PathBuf)> = entries
         .filter_map(|entry| {
             let path = entry.ok()?.path();
-            let step = path.file_name()?.to_str()?.strip_prefix("step-")?.parse().ok()?;
+            let step = path
+                .file_name()?
+                .to_str()?
+                .strip_prefix("step-")?
+                .parse()
+                .ok()?;
             Some((step, path))
         })
         .collect();
     found.sort();
     if found.is_empty() {
-        bail!("{}: no step-N folders in it; `finetune --checkpoints N` writes them", only.display());
+        bail!(
+            "{}: no step-N folders in it; `finetune --checkpoints N` writes them",
+            only.display()
+        );
     }
     Ok(found.into_iter().map(|(_, path)| path).collect())
 }
@@ -164,9 +228,18 @@ fn waypoint_folders(given: &[PathBuf]) -> Result<Vec<PathBuf>> {
 pub(super) fn guiding(folder: &Path, student: &TextModel, device: &Device) -> Result<TextModel> {
     let teacher = load(folder, device)?;
     if teacher.config.architecture == Architecture::Bare {
-        bail!("{}: a teacher needs a classification head; fine-tune it first", folder.display());
+        bail!(
+            "{}: a teacher needs a classification head; fine-tune it first",
+            folder.display()
+        );
     }
-    let facts = |model: &TextModel| (model.config.hidden_size, model.config.num_hidden_layers, model.config.num_labels());
+    let facts = |model: &TextModel| {
+        (
+            model.config.hidden_size,
+            model.config.num_hidden_layers,
+            model.config.num_labels(),
+        )
+    };
     if facts(&teacher) != facts(student) {
         bail!(
             "{}: (hidden_size, layers, labels): expected {:?} as the student has, found {:?}",
@@ -183,20 +256,38 @@ fn load(folder: &Path, device: &Device) -> Result<TextModel> {
 }
 
 /// The labels of a classifier, with the names that the configuration gives them; None for a bare encoder.
-pub(super) fn labels_of(model: &TextModel, data: &DataConfig, folder: &Path) -> Result<Option<LabelSet>> {
+pub(super) fn labels_of(
+    model: &TextModel,
+    data: &DataConfig,
+    folder: &Path,
+) -> Result<Option<LabelSet>> {
     if model.config.architecture == Architecture::Bare {
         return Ok(None);
     }
     let own = &model.config.labels;
     if !data.labels.is_empty() && data.labels.len() != own.len() {
-        bail!("data.labels has {} names, {} has a head for {} labels {own:?}", data.labels.len(), folder.display(), own.len());
+        bail!(
+            "data.labels has {} names, {} has a head for {} labels {own:?}",
+            data.labels.len(),
+            folder.display(),
+            own.len()
+        );
     }
-    let names = if data.labels.is_empty() { own.clone() } else { data.labels.clone() };
+    let names = if data.labels.is_empty() {
+        own.clone()
+    } else {
+        data.labels.clone()
+    };
     Ok(Some(LabelSet::new(names)?))
 }
 
 /// Puts a head for the data's labels on a bare encoder; a classifier keeps its own.
-fn with_head(model: TextModel, folder: &Path, records: &Records, config: &RunConfig) -> Result<(TextModel, LabelSet)> {
+fn with_head(
+    model: TextModel,
+    folder: &Path,
+    records: &Records,
+    config: &RunConfig,
+) -> Result<(TextModel, LabelSet)> {
     if let Some(labels) = labels_of(&model, &config.data, folder)? {
         let mut model = model;
         model.config.labels = labels.names().to_vec();
@@ -206,7 +297,10 @@ fn with_head(model: TextModel, folder: &Path, records: &Records, config: &RunCon
         true => LabelSet::discover(&records.train)?,
         false => LabelSet::new(config.data.labels.clone())?,
     };
-    Ok((model.with_head(labels.len(), Some(labels.names().to_vec()), config.seed), labels))
+    Ok((
+        model.with_head(labels.len(), Some(labels.names().to_vec()), config.seed),
+        labels,
+    ))
 }
 
 /// The files of a run, read.
@@ -225,16 +319,31 @@ impl Records {
         Ok(Self {
             train: read_files(&data.train, &fields, data.train_limit)?,
             valid: read_files(&data.valid, &fields, data.valid_limit)?,
-            unlabelled: read_files(&data.unlabelled, &fields.unlabelled(), data.unlabelled_limit)?,
+            unlabelled: read_files(
+                &data.unlabelled,
+                &fields.unlabelled(),
+                data.unlabelled_limit,
+            )?,
         })
     }
 
-    fn encode(self, folder: &Path, model: &TextModel, labels: &LabelSet, data: &DataConfig) -> Result<Data> {
+    fn encode(
+        self,
+        folder: &Path,
+        model: &TextModel,
+        labels: &LabelSet,
+        data: &DataConfig,
+    ) -> Result<Data> {
         let encoder = Encoder::load(folder, &model.config, data.max_length)?;
         let mut train = encoder.encode(&with_labels(self.train, labels, true)?)?;
         let labelled = train.len();
         train.extend(encoder.encode(&with_labels(self.unlabelled, labels, false)?)?);
         let valid = encoder.encode(&with_labels(self.valid, labels, true)?)?;
-        Ok(Data { train, labelled, valid, pad_token_id: encoder.pad_token_id() })
+        Ok(Data {
+            train,
+            labelled,
+            valid,
+            pad_token_id: encoder.pad_token_id(),
+        })
     }
 }

@@ -51,12 +51,19 @@ pub(super) struct State {
 impl State {
     /// Below the run folder.
     pub fn new(run: &Path) -> Self {
-        Self { place: run.join("state"), fresh: run.join("state.new"), old: run.join("state.old") }
+        Self {
+            place: run.join("state"),
+            fresh: run.join("state.new"),
+            old: run.join("state.old"),
+        }
     }
 
     /// The folder to read: the old one where a stop fell between the two renames.
     fn readable(&self) -> Option<&Path> {
-        [&self.place, &self.old].into_iter().find(|folder| folder.join("progress.json").exists()).map(PathBuf::as_path)
+        [&self.place, &self.old]
+            .into_iter()
+            .find(|folder| folder.join("progress.json").exists())
+            .map(PathBuf::as_path)
     }
 
     /// Whether there is something to go on from.
@@ -76,20 +83,33 @@ impl State {
     pub fn save(&self, run: &Run, progress: &Progress) -> Result<PathBuf> {
         let fresh = &self.fresh;
         remove(fresh)?;
-        std::fs::create_dir_all(fresh).with_context(|| format!("{}: cannot be made", fresh.display()))?;
-        run.student.to_checkpoint()?.write(&fresh.join("student"), WeightDtype::F32)?;
-        run.optimizer.save(&fresh.join("student_optimizer.safetensors"))?;
+        std::fs::create_dir_all(fresh)
+            .with_context(|| format!("{}: cannot be made", fresh.display()))?;
+        run.student
+            .to_checkpoint()?
+            .write(&fresh.join("student"), WeightDtype::F32)?;
+        run.optimizer
+            .save(&fresh.join("student_optimizer.safetensors"))?;
         if let Teacher::Training(trainee) = &run.teacher {
-            trainee.model.to_checkpoint()?.write(&fresh.join("teacher"), WeightDtype::F32)?;
-            trainee.optimizer.save(&fresh.join("teacher_optimizer.safetensors"))?;
+            trainee
+                .model
+                .to_checkpoint()?
+                .write(&fresh.join("teacher"), WeightDtype::F32)?;
+            trainee
+                .optimizer
+                .save(&fresh.join("teacher_optimizer.safetensors"))?;
         }
-        let written = Written { progress: progress.clone(), config: comparable(&run.config)? };
+        let written = Written {
+            progress: progress.clone(),
+            config: comparable(&run.config)?,
+        };
         let path = fresh.join("progress.json");
         std::fs::write(&path, serde_json::to_vec_pretty(&written)?)
             .with_context(|| format!("{}: cannot be written", path.display()))?;
         remove(&self.old)?;
         let rename = |from: &Path, to: &Path| {
-            std::fs::rename(from, to).with_context(|| format!("{}: cannot be moved to {}", from.display(), to.display()))
+            std::fs::rename(from, to)
+                .with_context(|| format!("{}: cannot be moved to {}", from.display(), to.display()))
         };
         if self.place.exists() {
             rename(&self.place, &self.old)?;
@@ -106,12 +126,21 @@ impl State {
     pub fn load(&self, run: &mut Run) -> Result<Progress> {
         let folder = self.readable().context("no state to go on from")?;
         let path = folder.join("progress.json");
-        let bytes = std::fs::read(&path).with_context(|| format!("{}: cannot be read", path.display()))?;
+        let bytes =
+            std::fs::read(&path).with_context(|| format!("{}: cannot be read", path.display()))?;
         let written: Written = serde_json::from_slice(&bytes).with_context(|| {
-            format!("{}: damaged; start the run again without resuming", path.display())
+            format!(
+                "{}: damaged; start the run again without resuming",
+                path.display()
+            )
         })?;
         let mut differing = Vec::new();
-        differences("", &written.config, &comparable(&run.config)?, &mut differing);
+        differences(
+            "",
+            &written.config,
+            &comparable(&run.config)?,
+            &mut differing,
+        );
         if !differing.is_empty() {
             bail!(
                 "{}: the state is of a run with another configuration: {}. Use the configuration in config.toml, or another output folder",
@@ -138,10 +167,17 @@ impl State {
 }
 
 /// A model of the state, which must have the parameters of the one that was set up.
-fn restored(expected: &TextModel, folder: &Path, device: &burn::tensor::Device) -> Result<TextModel> {
+fn restored(
+    expected: &TextModel,
+    folder: &Path,
+    device: &burn::tensor::Device,
+) -> Result<TextModel> {
     let model = TextModel::load(folder, device)?;
     if parameter_names(&model) != parameter_names(expected) {
-        bail!("{}: the state holds another model than the configuration describes", folder.display());
+        bail!(
+            "{}: the state holds another model than the configuration describes",
+            folder.display()
+        );
     }
     Ok(model.trainable())
 }
@@ -162,7 +198,11 @@ fn differences(key: &str, old: &Value, new: &Value, found: &mut Vec<String>) {
     match (old, new) {
         (Value::Object(old), Value::Object(new)) => {
             for (name, value) in new {
-                let key = if key.is_empty() { name.clone() } else { format!("{key}.{name}") };
+                let key = if key.is_empty() {
+                    name.clone()
+                } else {
+                    format!("{key}.{name}")
+                };
                 differences(&key, old.get(name).unwrap_or(&Value::Null), value, found);
             }
         }

@@ -52,13 +52,21 @@ pub(super) fn student_step(
     objective: &Objective<'_>,
 ) -> (Parts, Option<Gradients>) {
     let cald = objective.cald;
-    let states = guidance.map(|guidance| guidance.hidden_states.as_slice()).filter(|_| cald.alpha_layer > 0.0);
-    let options = ForwardOptions { hidden_states: states.is_some(), dropout: objective.dropout };
+    let states = guidance
+        .map(|guidance| guidance.hidden_states.as_slice())
+        .filter(|_| cald.alpha_layer > 0.0);
+    let options = ForwardOptions {
+        hidden_states: states.is_some(),
+        dropout: objective.dropout,
+    };
     let output = student.forward(&batch.input, &options);
     let mut parts = Parts::default();
     let mut terms: Vec<Tensor<1>> = Vec::new();
     if objective.task_weight > 0.0
-        && let Some(loss) = output.logits.clone().and_then(|logits| cross_entropy(logits, &batch.labels))
+        && let Some(loss) = output
+            .logits
+            .clone()
+            .and_then(|logits| cross_entropy(logits, &batch.labels))
     {
         parts.task = Some(loss.clone().without_autodiff());
         terms.push(loss * objective.task_weight);
@@ -71,10 +79,18 @@ pub(super) fn student_step(
         }
     }
     if cald.alpha_logits > 0.0
-        && let (Some(student), Some(teacher)) = (output.logits, guidance.and_then(|guidance| guidance.logits.clone()))
+        && let (Some(student), Some(teacher)) = (
+            output.logits,
+            guidance.and_then(|guidance| guidance.logits.clone()),
+        )
     {
         let wide = |logits: Tensor<2>| logits.unsqueeze_dim::<3>(1);
-        let loss = logits_loss(wide(student), wide(teacher), cald.temperature, LogitsMean::Batch);
+        let loss = logits_loss(
+            wide(student),
+            wide(teacher),
+            cald.temperature,
+            LogitsMean::Batch,
+        );
         parts.logits = Some(loss.clone().without_autodiff());
         terms.push(loss * cald.alpha_logits);
     }

@@ -29,23 +29,35 @@ async fn check_layers(case: &Case, device: &Device) -> Result<CaseReport, Fixtur
     let mut student = Vec::new();
     let mut teacher = Vec::new();
     for index in 0..count {
-        student.push(case.tensor::<3>(&format!("in.student.{index}"), device)?.require_grad());
+        student.push(
+            case.tensor::<3>(&format!("in.student.{index}"), device)?
+                .require_grad(),
+        );
         teacher.push(case.tensor::<3>(&format!("in.teacher.{index}"), &inner)?);
     }
     let lengths = case.lengths()?;
     let mut comparer = Comparer::new(case, device);
     for (name, lengths) in [("all", None), ("valid", Some(&lengths))] {
         each_layer(&mut comparer, name, &student, &teacher, lengths).await;
-        for (loss, kind) in [("mse_sum", LayerLoss::MseSum), ("normed_mean", LayerLoss::NormedMean)] {
+        for (loss, kind) in [
+            ("mse_sum", LayerLoss::MseSum),
+            ("normed_mean", LayerLoss::NormedMean),
+        ] {
             let Some(found) = layer_loss(&student, &teacher, kind, lengths) else {
                 comparer.fail(format!("{name}.{loss}: no layers"));
                 continue;
             };
-            comparer.compare(&format!("out.{name}.{loss}"), found.value).await;
+            comparer
+                .compare(&format!("out.{name}.{loss}"), found.value)
+                .await;
             let gradients = found.graph.backward();
             for (index, state) in student.iter().enumerate() {
-                let gradient = state.grad(&gradients).unwrap_or_else(|| state.clone().inner().zeros_like());
-                comparer.compare(&format!("grad.{name}.{loss}.student.{index}"), gradient).await;
+                let gradient = state
+                    .grad(&gradients)
+                    .unwrap_or_else(|| state.clone().inner().zeros_like());
+                comparer
+                    .compare(&format!("grad.{name}.{loss}.student.{index}"), gradient)
+                    .await;
             }
         }
     }
@@ -63,12 +75,21 @@ async fn each_layer(
         let each: Vec<Tensor<1>> = student
             .iter()
             .zip(teacher)
-            .map(|(student, teacher)| layer_distance(student.clone().inner(), teacher.clone(), normed, lengths).value)
+            .map(|(student, teacher)| {
+                layer_distance(student.clone().inner(), teacher.clone(), normed, lengths).value
+            })
             .collect();
         let each = Tensor::cat(each, 0);
-        comparer.compare(&format!("out.{name}.{label}"), each.clone()).await;
+        comparer
+            .compare(&format!("out.{name}.{label}"), each.clone())
+            .await;
         if normed {
-            comparer.compare(&format!("out.{name}.normed_mean_with_embeddings"), each.mean()).await;
+            comparer
+                .compare(
+                    &format!("out.{name}.normed_mean_with_embeddings"),
+                    each.mean(),
+                )
+                .await;
         }
     }
 }
@@ -80,15 +101,25 @@ async fn check_logits(case: &Case, device: &Device) -> Result<CaseReport, Fixtur
     let mut comparer = Comparer::new(case, device);
 
     let leaf = case.tensor::<2>("in.class.student", device)?.require_grad();
-    let teacher = case.tensor::<2>("in.class.teacher", &inner)?.unsqueeze_dim::<3>(1);
+    let teacher = case
+        .tensor::<2>("in.class.teacher", &inner)?
+        .unsqueeze_dim::<3>(1);
     let student = leaf.clone().unsqueeze_dim::<3>(1);
     let each = divergence(student.clone().inner(), teacher.clone(), temperature);
-    comparer.compare("out.class.each", each.flatten::<1>(0, 1)).await;
+    comparer
+        .compare("out.class.each", each.flatten::<1>(0, 1))
+        .await;
     let loss = logits_loss(student, teacher, temperature, LogitsMean::Batch);
-    comparer.compare("out.class.batchmean_t2", loss.clone().inner()).await;
+    comparer
+        .compare("out.class.batchmean_t2", loss.clone().inner())
+        .await;
     let gradients = loss.backward();
     match leaf.grad(&gradients) {
-        Some(gradient) => comparer.compare("grad.class.batchmean_t2.student", gradient).await,
+        Some(gradient) => {
+            comparer
+                .compare("grad.class.batchmean_t2.student", gradient)
+                .await
+        }
         None => comparer.fail("grad.class.batchmean_t2.student: no gradient".into()),
     }
 
@@ -105,10 +136,16 @@ async fn check_logits(case: &Case, device: &Device) -> Result<CaseReport, Fixtur
     ];
     for (name, mean, factor) in variants {
         let loss = logits_loss(leaf.clone(), teacher.clone(), temperature, mean) * factor;
-        comparer.compare(&format!("out.token.{name}"), loss.clone().inner()).await;
+        comparer
+            .compare(&format!("out.token.{name}"), loss.clone().inner())
+            .await;
         let gradients = loss.backward();
         match leaf.grad(&gradients) {
-            Some(gradient) => comparer.compare(&format!("grad.token.{name}.student"), gradient).await,
+            Some(gradient) => {
+                comparer
+                    .compare(&format!("grad.token.{name}.student"), gradient)
+                    .await
+            }
             None => comparer.fail(format!("grad.token.{name}.student: no gradient")),
         }
     }
@@ -126,7 +163,10 @@ fn check_schedules(case: &Case, device: &Device) -> Result<CaseReport, FixtureEr
     let mut comparer = Comparer::new(case, device);
     for name in case.names("out.") {
         let mut parts = name.splitn(3, '.').skip(1);
-        let (label, table) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+        let (label, table) = (
+            parts.next().unwrap_or_default(),
+            parts.next().unwrap_or_default(),
+        );
         let plan = &case.facts()[&format!("plan {label}")];
         let number = |key: &str| plan[key].as_f64().unwrap_or(f64::NAN);
         let Some((_, kind)) = kinds.iter().find(|(known, _)| *known == table) else {
@@ -156,7 +196,11 @@ mod tests {
     fn reference_cases_on_the_cpu() {
         let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures");
         let mut run = 0;
-        for name in ["losses/distill-layers", "losses/distill-logits", "losses/schedules"] {
+        for name in [
+            "losses/distill-layers",
+            "losses/distill-logits",
+            "losses/schedules",
+        ] {
             if !root.join(name).exists() {
                 continue;
             }
@@ -166,6 +210,9 @@ mod tests {
             assert!(!report.tensors.is_empty());
             run += 1;
         }
-        assert!(run == 3 || !root.exists(), "only {run} of 3 cases are in tests/fixtures");
+        assert!(
+            run == 3 || !root.exists(),
+            "only {run} of 3 cases are in tests/fixtures"
+        );
     }
 }

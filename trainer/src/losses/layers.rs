@@ -31,16 +31,30 @@ pub struct LayerDistance {
 
 /// Mean square difference of `student` and `teacher` \[B, L, D\], both outside of any graph; with `normed` after a
 /// LayerNorm without weights (eps 1e-5) of both. With `lengths`, over the unpadded positions only.
-pub fn layer_distance(student: Tensor<3>, teacher: Tensor<3>, normed: bool, lengths: Option<&Lengths>) -> LayerDistance {
+pub fn layer_distance(
+    student: Tensor<3>,
+    teacher: Tensor<3>,
+    normed: bool,
+    lengths: Option<&Lengths>,
+) -> LayerDistance {
     let [batch, length, width] = student.dims();
-    let padded = lengths.filter(|lengths| lengths.as_slice().iter().any(|n| (*n as usize) < length));
+    let padded =
+        lengths.filter(|lengths| lengths.as_slice().iter().any(|n| (*n as usize) < length));
     let positions = match padded {
-        Some(lengths) => lengths.as_slice().iter().map(|n| *n as usize).sum::<usize>().max(1),
+        Some(lengths) => lengths
+            .as_slice()
+            .iter()
+            .map(|n| *n as usize)
+            .sum::<usize>()
+            .max(1),
         None => batch * length,
     };
     let scale = 1.0 / (positions * width) as f64;
     let mask = padded.map(|lengths| {
-        Tensor::<3>::from_data(TensorData::new(lengths.mask(length), [batch, length, 1]), &student.device())
+        Tensor::<3>::from_data(
+            TensorData::new(lengths.mask(length), [batch, length, 1]),
+            &student.device(),
+        )
     });
     let masked = |x: Tensor<3>| match &mask {
         Some(mask) => x * mask.clone(),
@@ -49,7 +63,10 @@ pub fn layer_distance(student: Tensor<3>, teacher: Tensor<3>, normed: bool, leng
     if !normed {
         let difference = masked(student - teacher);
         let value = sum_of_squares(difference.clone()) * scale;
-        return LayerDistance { value, gradient: difference * (2.0 * scale) };
+        return LayerDistance {
+            value,
+            gradient: difference * (2.0 * scale),
+        };
     }
     let (student, inverse_deviation) = norm(student);
     let difference = masked(student.clone() - norm(teacher).0);
@@ -57,7 +74,10 @@ pub fn layer_distance(student: Tensor<3>, teacher: Tensor<3>, normed: bool, leng
     // Backward of the LayerNorm: (g - mean(g) - y mean(g y)) / sigma, with y the normed states.
     let along = (difference.clone() * student.clone()).mean_dim(2);
     let centred = difference.clone() - difference.mean_dim(2) - student * along;
-    LayerDistance { value, gradient: centred * (inverse_deviation * (2.0 * scale)) }
+    LayerDistance {
+        value,
+        gradient: centred * (inverse_deviation * (2.0 * scale)),
+    }
 }
 
 /// States with mean 0 and variance 1, and 1 / sqrt(variance + eps) \[B, L, 1\].
@@ -73,22 +93,45 @@ fn sum_of_squares(x: Tensor<3>) -> Tensor<1> {
 
 /// The layer loss over embeddings (index 0) and layers: `MseSum` adds the plain distances of all of them, `NormedMean`
 /// averages the normed distances of the layers. `teacher` lies outside of any graph; both lists are equally long.
-pub fn layer_loss(student: &[Tensor<3>], teacher: &[Tensor<3>], kind: LayerLoss, lengths: Option<&Lengths>) -> Option<Surrogate> {
+pub fn layer_loss(
+    student: &[Tensor<3>],
+    teacher: &[Tensor<3>],
+    kind: LayerLoss,
+    lengths: Option<&Lengths>,
+) -> Option<Surrogate> {
     let (first, normed) = match kind {
         LayerLoss::MseSum => (0, false),
         LayerLoss::NormedMean => (1, true),
     };
-    let count = student.len().min(teacher.len()).checked_sub(first).filter(|count| *count > 0)?;
+    let count = student
+        .len()
+        .min(teacher.len())
+        .checked_sub(first)
+        .filter(|count| *count > 0)?;
     let weight = if normed { 1.0 / count as f64 } else { 1.0 };
     student
         .iter()
         .zip(teacher)
         .skip(first)
         .map(|(student, teacher)| {
-            let distance = layer_distance(student.clone().without_autodiff(), teacher.clone(), normed, lengths);
+            let distance = layer_distance(
+                student.clone().without_autodiff(),
+                teacher.clone(),
+                normed,
+                lengths,
+            );
             let graph = (student.clone() * distance.gradient).sum();
-            Surrogate { value: distance.value, graph }
+            Surrogate {
+                value: distance.value,
+                graph,
+            }
         })
-        .reduce(|a, b| Surrogate { value: a.value + b.value, graph: a.graph + b.graph })
-        .map(|sum| Surrogate { value: sum.value * weight, graph: sum.graph * weight })
+        .reduce(|a, b| Surrogate {
+            value: a.value + b.value,
+            graph: a.graph + b.graph,
+        })
+        .map(|sum| Surrogate {
+            value: sum.value * weight,
+            graph: sum.graph * weight,
+        })
 }

@@ -19,11 +19,18 @@ pub fn divergence(student: Tensor<3>, teacher: Tensor<3>, temperature: f64) -> T
     let student = activation::log_softmax(student / temperature, 2);
     let teacher = activation::log_softmax(teacher / temperature, 2);
     let [batch, length, _] = student.dims();
-    (teacher.clone().exp() * (teacher - student)).sum_dim(2).reshape([batch, length])
+    (teacher.clone().exp() * (teacher - student))
+        .sum_dim(2)
+        .reshape([batch, length])
 }
 
 /// The mean divergence times T², \[1\]. A batch of classifier logits \[B, C\] comes as \[B, 1, C\].
-pub fn logits_loss(student: Tensor<3>, teacher: Tensor<3>, temperature: f64, mean: LogitsMean<'_>) -> Tensor<1> {
+pub fn logits_loss(
+    student: Tensor<3>,
+    teacher: Tensor<3>,
+    temperature: f64,
+    mean: LogitsMean<'_>,
+) -> Tensor<1> {
     let [batch, length, _] = student.dims();
     let each = divergence(student, teacher, temperature);
     let (each, count) = match mean {
@@ -32,7 +39,15 @@ pub fn logits_loss(student: Tensor<3>, teacher: Tensor<3>, temperature: f64, mea
         LogitsMean::Valid(lengths) => {
             let mask = TensorData::new(lengths.mask(length), [batch, length]);
             let mask = Tensor::<2>::from_data(mask, &each.device().without_autodiff());
-            (each * mask, lengths.as_slice().iter().map(|n| *n as usize).sum::<usize>().max(1))
+            (
+                each * mask,
+                lengths
+                    .as_slice()
+                    .iter()
+                    .map(|n| *n as usize)
+                    .sum::<usize>()
+                    .max(1),
+            )
         }
     };
     each.sum() * (temperature * temperature / count as f64)

@@ -32,13 +32,19 @@ mod tests {
     #[test]
     fn mean_over_labelled_rows_only() {
         let device = Device::flex().autodiff();
-        let logits = Tensor::<2>::from_floats([[1.0, 2.0], [5.0, -1.0], [0.5, 0.0]], &device).require_grad();
+        let logits =
+            Tensor::<2>::from_floats([[1.0, 2.0], [5.0, -1.0], [0.5, 0.0]], &device).require_grad();
         let loss = cross_entropy(logits.clone(), &[Some(1), None, Some(0)]).unwrap();
         let gradients = loss.backward();
         let value: f32 = loss.into_scalar();
         let want = 0.5 * ((1.0f32 + (-1.0f32).exp()).ln() + (1.0f32 + (-0.5f32).exp()).ln());
         assert!((value - want).abs() < 1e-6, "{value} {want}");
-        let gradient = logits.grad(&gradients).unwrap().into_data().try_to_vec::<f32>().unwrap();
+        let gradient = logits
+            .grad(&gradients)
+            .unwrap()
+            .into_data()
+            .try_to_vec::<f32>()
+            .unwrap();
         assert_eq!(gradient[2..4], [0.0, 0.0]);
         assert!((gradient[0] - 0.5 / (1.0 + 1f32.exp())).abs() < 1e-6);
         assert!(cross_entropy(logits, &[None, None, None]).is_none());

@@ -8,7 +8,10 @@ use crate::metrics::{SavedKind, StopReason};
 
 fn refused(config: &RunConfig, word: &str) {
     let error = convert(config, &Default::default(), &mut Recorder::default()).unwrap_err();
-    assert!(format!("{error:#}").contains(word), "expected {word:?} in: {error:#}");
+    assert!(
+        format!("{error:#}").contains(word),
+        "expected {word:?} in: {error:#}"
+    );
 }
 
 #[test]
@@ -23,9 +26,18 @@ fn patience_ends_a_run_and_best_is_kept() {
     let summary = finetune(&config, &Default::default(), &mut recorder).unwrap();
     assert_eq!(summary.stopped, StopReason::EarlyStopping);
     let best = summary.best.unwrap();
-    let lowest = recorder.evaluations.iter().map(|e| e.loss).fold(f64::MAX, f64::min);
+    let lowest = recorder
+        .evaluations
+        .iter()
+        .map(|e| e.loss)
+        .fold(f64::MAX, f64::min);
     assert_eq!(best.loss, lowest);
-    let last_best = recorder.saved.iter().rev().find(|saved| saved.kind == SavedKind::Best).unwrap();
+    let last_best = recorder
+        .saved
+        .iter()
+        .rev()
+        .find(|saved| saved.kind == SavedKind::Best)
+        .unwrap();
     assert_eq!(last_best.step, best.step);
 
     let options = EvalOptions {
@@ -38,9 +50,15 @@ fn patience_ends_a_run_and_best_is_kept() {
     let found = evaluate(&options, &mut Recorder::default()).unwrap();
     assert!((found.loss - best.loss).abs() < 1e-6 && found.examples == 16);
     assert!(found.agreement.unwrap() <= 1.0 && found.teacher_accuracy.is_some());
-    let texts = vec![("the film was good".to_string(), None), ("bad".to_string(), None)];
+    let texts = vec![
+        ("the film was good".to_string(), None),
+        ("bad".to_string(), None),
+    ];
     let answers = predict(&options, &texts).unwrap();
-    assert_eq!((answers[0].name.as_str(), answers[1].name.as_str()), ("yes", "no"));
+    assert_eq!(
+        (answers[0].name.as_str(), answers[1].name.as_str()),
+        ("yes", "no")
+    );
     assert!((answers[0].probabilities.iter().sum::<f64>() - 1.0).abs() < 1e-9);
 }
 
@@ -59,8 +77,16 @@ fn guidance_brings_the_student_to_the_teacher() {
     let mut recorder = Recorder::default();
     convert(&config, &Default::default(), &mut recorder).unwrap();
     let layer = |i: usize| recorder.steps[i].layer_loss.unwrap();
-    assert!(layer(recorder.steps.len() - 1) < 0.5 * layer(0), "{} {}", layer(0), layer(recorder.steps.len() - 1));
-    assert_ne!(weights(&world.path("target/last")), weights(&world.path("finetune/best")));
+    assert!(
+        layer(recorder.steps.len() - 1) < 0.5 * layer(0),
+        "{} {}",
+        layer(0),
+        layer(recorder.steps.len() - 1)
+    );
+    assert_ne!(
+        weights(&world.path("target/last")),
+        weights(&world.path("finetune/best"))
+    );
 }
 
 #[test]
@@ -94,5 +120,8 @@ fn what_cannot_work_says_why() {
     refused(&config, "--model");
     config.model = Some(world.path("nowhere"));
     refused(&config, "nowhere");
-    assert!(!world.path("bad").exists(), "nothing is written before all is known to be good");
+    assert!(
+        !world.path("bad").exists(),
+        "nothing is written before all is known to be good"
+    );
 }

@@ -6,9 +6,16 @@ use crate::config::{Guide, RunConfig};
 use crate::metrics::{MetricsLine, RunSummary, StopReason, read_metrics};
 
 fn go(config: &RunConfig, stop_after: Option<u64>) -> (RunSummary, Recorder) {
-    let mut recorder = Recorder { stop_after, ..Recorder::default() };
+    let mut recorder = Recorder {
+        stop_after,
+        ..Recorder::default()
+    };
     let stop = &recorder.stop.0;
-    let run = if config.output.ends_with("finetune") || config.output.ends_with("finetune-broken") { finetune } else { convert };
+    let run = if config.output.ends_with("finetune") || config.output.ends_with("finetune-broken") {
+        finetune
+    } else {
+        convert
+    };
     let summary = run(config, stop, &mut recorder).unwrap();
     (summary, recorder)
 }
@@ -26,17 +33,28 @@ fn same_after(world: &World, name: &str, stops: &[u64], change: impl Fn(&mut Run
     change(&mut broken);
     for stop in stops {
         let (summary, _) = go(&broken, Some(*stop));
-        assert_eq!((summary.stopped, summary.steps), (StopReason::Interrupted, *stop));
+        assert_eq!(
+            (summary.stopped, summary.steps),
+            (StopReason::Interrupted, *stop)
+        );
         broken.resume = true;
     }
     let (resumed, _) = go(&broken, None);
     assert_eq!(resumed.stopped, StopReason::Finished);
-    for file in ["last/model.safetensors", "best/model.safetensors", "state/student_optimizer.safetensors"] {
+    for file in [
+        "last/model.safetensors",
+        "best/model.safetensors",
+        "state/student_optimizer.safetensors",
+    ] {
         let read = |config: &RunConfig| std::fs::read(config.output.join(file)).unwrap();
         assert!(read(&whole) == read(&broken), "{name}: {file} differs");
     }
     if whole.cald.guide == Guide::Trajectory {
-        assert!(weights(&whole.output.join("state/teacher")) == weights(&broken.output.join("state/teacher")), "{name}: teacher differs");
+        assert!(
+            weights(&whole.output.join("state/teacher"))
+                == weights(&broken.output.join("state/teacher")),
+            "{name}: teacher differs"
+        );
     }
     let losses = |config: &RunConfig| -> Vec<(u64, Option<f64>)> {
         let lines = read_metrics(&config.output.join("metrics.jsonl")).unwrap();
@@ -49,7 +67,10 @@ fn same_after(world: &World, name: &str, stops: &[u64], change: impl Fn(&mut Run
             .collect()
     };
     assert_eq!(losses(&whole), losses(&broken), "{name}");
-    assert_eq!(summary.best.map(|b| (b.step, b.accuracy)), resumed.best.map(|b| (b.step, b.accuracy)));
+    assert_eq!(
+        summary.best.map(|b| (b.step, b.accuracy)),
+        resumed.best.map(|b| (b.step, b.accuracy))
+    );
 
     // A finished run that is resumed changes nothing.
     let before = weights(&broken.output.join("last"));
@@ -72,8 +93,14 @@ fn every_guide_resumes_exactly() {
     teacher.train.checkpoints = 3;
     teacher.train.epochs = 10.0;
     let (_, recorder) = go(&teacher, None);
-    assert!(recorder.evaluations.last().unwrap().accuracy > 0.8, "{:?}", recorder.evaluations);
-    let kept = std::fs::read_dir(world.path("finetune/checkpoints")).unwrap().count();
+    assert!(
+        recorder.evaluations.last().unwrap().accuracy > 0.8,
+        "{:?}",
+        recorder.evaluations
+    );
+    let kept = std::fs::read_dir(world.path("finetune/checkpoints"))
+        .unwrap()
+        .count();
     assert_eq!(kept, 3);
     let best = world.path("finetune/best");
     same_after(&world, "target", &[3], |config| {
@@ -111,14 +138,24 @@ fn another_configuration_is_refused_and_a_torn_swap_is_survived() {
     config.resume = true;
     config.optimizer.learning_rate = 1e-3;
     let error = finetune(&config, &Default::default(), &mut Recorder::default()).unwrap_err();
-    assert!(format!("{error:#}").contains("optimizer.learning_rate"), "{error:#}");
+    assert!(
+        format!("{error:#}").contains("optimizer.learning_rate"),
+        "{error:#}"
+    );
     config.optimizer.learning_rate = world.config("").optimizer.learning_rate;
     // Killed between the two renames of a save.
     std::fs::rename(config.output.join("state"), config.output.join("state.old")).unwrap();
     std::fs::create_dir(config.output.join("state.new")).unwrap();
     assert_eq!(go(&config, None).1.steps.first().unwrap().step, 4);
     // A damaged file is named.
-    std::fs::write(config.output.join("state/student_optimizer.safetensors"), b"no").unwrap();
+    std::fs::write(
+        config.output.join("state/student_optimizer.safetensors"),
+        b"no",
+    )
+    .unwrap();
     let error = finetune(&config, &Default::default(), &mut Recorder::default()).unwrap_err();
-    assert!(format!("{error:#}").contains("student_optimizer.safetensors"), "{error:#}");
+    assert!(
+        format!("{error:#}").contains("student_optimizer.safetensors"),
+        "{error:#}"
+    );
 }

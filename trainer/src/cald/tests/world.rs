@@ -21,12 +21,15 @@ pub struct World {
     _turn: MutexGuard<'static, ()>,
 }
 
-const WORDS: [&str; 12] =
-    ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "good", "bad", "a", "film", "the", "very", "it", "was"];
+const WORDS: [&str; 12] = [
+    "[PAD]", "[UNK]", "[CLS]", "[SEP]", "good", "bad", "a", "film", "the", "very", "it", "was",
+];
 
 impl World {
     pub fn new() -> Self {
-        let turn = TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let turn = TURN
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         let dir = tempfile::tempdir().unwrap();
         let config = json!({
             "model_type": "bert", "architectures": ["BertModel"], "vocab_size": WORDS.len(), "hidden_size": 32,
@@ -36,7 +39,11 @@ impl World {
         });
         let config: TextConfig = serde_json::from_value(config).unwrap();
         let mut model = TextModel::random(config, 5, &Device::flex());
-        let vocab: serde_json::Map<_, _> = WORDS.iter().enumerate().map(|(i, w)| (w.to_string(), json!(i))).collect();
+        let vocab: serde_json::Map<_, _> = WORDS
+            .iter()
+            .enumerate()
+            .map(|(i, w)| (w.to_string(), json!(i)))
+            .collect();
         let tokenizer = json!({
             "version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
             "pre_tokenizer": {"type": "WhitespaceSplit"},
@@ -44,7 +51,11 @@ impl World {
             "decoder": null, "model": {"type": "WordLevel", "vocab": vocab, "unk_token": "[UNK]"},
         });
         model.set_tokenizer_json(Some(tokenizer.to_string().into_bytes()));
-        model.to_checkpoint().unwrap().write(&dir.path().join("model"), WeightDtype::F32).unwrap();
+        model
+            .to_checkpoint()
+            .unwrap()
+            .write(&dir.path().join("model"), WeightDtype::F32)
+            .unwrap();
         let text = |i: usize| {
             let mut text = String::new();
             for j in 0..1 + i * 7 % 13 {
@@ -52,11 +63,13 @@ impl World {
             }
             format!("{text}{}", ["bad", "good"][i % 2])
         };
-        let train: String =
-            (0..44).map(|i| json!({"text": text(i), "label": (["no", "yes"][i % 2])}).to_string() + "\n").collect();
+        let train: String = (0..44)
+            .map(|i| json!({"text": text(i), "label": (["no", "yes"][i % 2])}).to_string() + "\n")
+            .collect();
         std::fs::write(dir.path().join("train.jsonl"), train).unwrap();
-        let valid: String =
-            (44..60).map(|i| format!("{},{}\n", text(i), ["no", "yes"][i % 2])).collect();
+        let valid: String = (44..60)
+            .map(|i| format!("{},{}\n", text(i), ["no", "yes"][i % 2]))
+            .collect();
         std::fs::write(dir.path().join("valid.csv"), format!("text,label\n{valid}")).unwrap();
         Self { dir, _turn: turn }
     }
