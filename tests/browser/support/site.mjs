@@ -8,7 +8,7 @@ import { chromium } from 'playwright-core';
 export const root = fileURLToPath(new URL('../../../', import.meta.url));
 export const dist = path.join(root, 'dist');
 
-const TYPES = { '.html': 'text/html', '.js': 'text/javascript', '.css': 'text/css', '.json': 'application/json', '.wasm': 'application/wasm', '.svg': 'image/svg+xml' };
+const TYPES = { '.html': 'text/html', '.js': 'text/javascript', '.mjs': 'text/javascript', '.css': 'text/css', '.json': 'application/json', '.wasm': 'application/wasm', '.svg': 'image/svg+xml' };
 
 /** `overlay` gives bytes by path, and wins over what lies in dist/. The page stands under a sub-path, as on project sites. */
 export async function serve(overlay = {}, base = '/caldera/') {
