@@ -105,7 +105,13 @@ export function crossover(points) {
 
 export const number = (value) => value.toLocaleString('en-US');
 
-const ratio = (value) => (value >= 1.95 ? `1/${value >= 9.5 ? Math.round(value) : value.toFixed(1).replace(/\.0$/, '')} of` : value >= 1 ? `${Math.round(100 / value)} % of` : `${(1 / value).toFixed(1).replace(/\.0$/, '')} times`);
+/** How much of `what` the linear model takes where the transformer takes `value` times as much. */
+function share(value, what) {
+  const plain = (factor) => (factor >= 9.5 ? Math.round(factor) : factor.toFixed(1).replace(/\.0$/, ''));
+  if (Math.abs(Math.log(value)) < 0.03) return `the same ${what}`;
+  if (value < 1) return `${plain(1 / value)} times the ${what}`;
+  return value < 1.95 ? `${Math.round(100 / value)} % of the ${what}` : `1/${plain(value)} of the ${what}`;
+}
 
 /** The result in a sentence or two. */
 export function inWords(points) {
@@ -124,8 +130,8 @@ export function inWords(points) {
   } else {
     words = `From about ${number(cross)} tokens on, the linear model is faster.`;
   }
-  words += ` At ${number(longest)} it takes ${ratio(time)} the time`;
-  words += Number.isFinite(memory) && memory > 0 ? ` and ${ratio(memory)} the working memory.` : '.';
+  words += ` At ${number(longest)} ${cross === null ? 'the linear model' : 'it'} takes ${share(time, 'time')}`;
+  words += Number.isFinite(memory) && memory > 0 ? ` and ${share(memory, 'working memory')}.` : '.';
   const within = (one, other) => one.median_ms >= other.p10_ms && one.median_ms <= other.p90_ms;
   if (within(row.linear, row.transformer) || within(row.transformer, row.linear)) {
     words += ' One median lies in the other’s band there, so the difference in time may be chance.';
