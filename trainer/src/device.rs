@@ -91,8 +91,13 @@ pub fn adapter() -> Option<Adapter> {
 }
 
 fn hardware_adapter() -> Option<Adapter> {
-    let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
-    let adapters = caldera_shaders::block_on(instance.enumerate_adapters(wgpu::Backends::PRIMARY));
+    // Without OpenGL: its adapters are never chosen.
+    let backends = wgpu::Backends::PRIMARY;
+    let instance = wgpu::Instance::new(wgpu::InstanceDescriptor {
+        backends,
+        ..wgpu::InstanceDescriptor::new_without_display_handle()
+    });
+    let adapters = caldera_shaders::block_on(instance.enumerate_adapters(backends));
     adapters
         .iter()
         .map(|adapter| Adapter::new(&adapter.get_info()))
@@ -108,4 +113,38 @@ fn wgpu_device() -> Result<(Device, Adapter), String> {
         Ok((device, Adapter::new(&setup.adapter.get_info())))
     })
     .clone()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cpu_is_always_there_and_auto_always_finds_something() {
+        let (device, line) = select_device(DeviceChoice::Cpu).unwrap();
+        assert!(!caldera_shaders::is_gpu(&device) && line.starts_with("CPU"));
+        let (device, line) = select_device(DeviceChoice::Auto).unwrap();
+        assert_eq!(
+            caldera_shaders::is_gpu(&device),
+            line.starts_with("GPU"),
+            "{line}"
+        );
+        let (again, same) = select_device(DeviceChoice::Auto).unwrap();
+        assert_eq!(
+            (caldera_shaders::is_gpu(&again), same),
+            (caldera_shaders::is_gpu(&device), line)
+        );
+    }
+
+    #[test]
+    fn gpu_is_one_device_for_the_process_or_a_reason() {
+        match select_device(DeviceChoice::Gpu) {
+            Ok((device, _)) => {
+                assert!(caldera_shaders::is_gpu(&device));
+                assert_eq!(select_device(DeviceChoice::Gpu).unwrap().0, device);
+                assert!(adapter().is_some());
+            }
+            Err(error) => assert!(error.to_string().contains("--device cpu"), "{error}"),
+        }
+    }
 }

@@ -4,6 +4,7 @@ use super::world::{Recorder, World, weights};
 use crate::RunConfig;
 use crate::cald::{EvalOptions, convert, evaluate, finetune, predict};
 use crate::config::{BestMetric, DeviceChoice, Guide};
+use crate::device::select_device;
 use crate::metrics::{SavedKind, StopReason};
 
 fn refused(config: &RunConfig, word: &str) {
@@ -87,6 +88,45 @@ fn guidance_brings_the_student_to_the_teacher() {
         weights(&world.path("target/last")),
         weights(&world.path("finetune/best"))
     );
+}
+
+/// On whatever adapter there is: clipping, AdamW and the losses take the same way as on the CPU.
+#[test]
+fn a_short_run_on_wgpu_agrees_with_the_cpu() {
+    if let Err(reason) = select_device(DeviceChoice::Gpu) {
+        eprintln!("left out: {reason}");
+        return;
+    }
+    let world = World::new();
+    let run = |device: DeviceChoice| {
+        let mut config = world.config(&format!("{device:?}"));
+        config.device = device;
+        config.train.dropout = false;
+        config.train.max_steps = Some(5);
+        config.train.pad_to_multiple = 4;
+        config.optimizer.clip = 0.5;
+        config.cald.guide = Guide::Trajectory;
+        config.cald.alpha_logits = 0.5;
+        let mut recorder = Recorder::default();
+        convert(&config, &Default::default(), &mut recorder).unwrap();
+        recorder
+    };
+    let (cpu, gpu) = (run(DeviceChoice::Cpu), run(DeviceChoice::Gpu));
+    for (cpu, gpu) in cpu.steps.iter().zip(&gpu.steps) {
+        for (a, b) in [
+            (cpu.loss, gpu.loss),
+            (cpu.gradient_norm, gpu.gradient_norm),
+            (cpu.teacher_loss, gpu.teacher_loss),
+        ] {
+            let (a, b) = (a.unwrap(), b.unwrap());
+            assert!(
+                (a - b).abs() < 1e-3 * a.abs().max(1.0),
+                "step {}: {a} on the CPU, {b} on wgpu",
+                cpu.step
+            );
+        }
+    }
+    assert!((cpu.evaluations[0].loss - gpu.evaluations[0].loss).abs() < 1e-2);
 }
 
 #[test]
