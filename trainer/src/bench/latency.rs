@@ -26,6 +26,23 @@ pub struct Plan {
     pub seed: u64,
 }
 
+impl Plan {
+    /// Whether there is something to measure that both models can take.
+    ///
+    /// # Errors
+    /// Names the length that does not fit, or what is zero.
+    pub fn validate(&self, transformer: &TextModel, linear: &TextModel) -> Result<()> {
+        let longest = transformer.config.max_length().min(linear.config.max_length());
+        if let Some(length) = self.lengths.iter().find(|&&length| length == 0 || length > longest) {
+            bail!("length {length}: these models take 1 to {longest} tokens (max_position_embeddings)");
+        }
+        if self.lengths.is_empty() || self.runs == 0 || self.batch == 0 {
+            bail!("nothing to measure: expected at least one length, one run and one sequence a batch");
+        }
+        Ok(())
+    }
+}
+
 /// One model at one length.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Point {
@@ -76,15 +93,7 @@ pub struct Sweep {
 /// # Errors
 /// When a length does not fit a model, or a device fails.
 pub fn sweep(transformer: &TextModel, linear: &TextModel, plan: &Plan, device: &Device, mut done: impl FnMut(&[Point])) -> Result<Sweep> {
-    let longest = transformer.config.max_length().min(linear.config.max_length());
-    for &length in &plan.lengths {
-        if length == 0 || length > longest {
-            bail!("length {length}: these models take 1 to {longest} tokens (max_position_embeddings)");
-        }
-    }
-    if plan.lengths.is_empty() || plan.runs == 0 || plan.batch == 0 {
-        bail!("nothing to measure: expected at least one length, one run and one sequence a batch");
-    }
+    plan.validate(transformer, linear)?;
     let models = [("transformer", transformer), ("linear", linear)];
     let mut points = Vec::new();
     for &length in &plan.lengths {

@@ -109,6 +109,7 @@ fn latency(args: LatencyArgs) -> Result<Outcome> {
     lengths.sort_unstable();
     lengths.dedup();
     let plan = latency::Plan { lengths, runs: args.runs, batch: args.batch, seed: args.seed };
+    plan.validate(&transformer, &linear)?;
     let heading = ["length", "model", "median ms", "p10", "p90", "first ms", "peak MiB", "ratio"];
     let row = |cells: [String; 8]| {
         let [a, b, rest @ ..] = cells;

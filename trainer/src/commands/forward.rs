@@ -101,7 +101,7 @@ fn read<const D: usize>(name: &str, tensor: Tensor<D>) -> Result<Result32> {
         .try_into_data()
         .map_err(|e| anyhow!("{name}: cannot be read from the device: {e:?}"))?
         .convert::<f32>()
-        .to_vec()
+        .try_to_vec()
         .map_err(|e| anyhow!("{name}: cannot be read from the device: {e:?}"))?;
     Ok(Result32 { name: name.into(), shape, bytes: values.iter().flat_map(|v| v.to_le_bytes()).collect() })
 }

@@ -61,13 +61,13 @@ impl Default for Plan {
             heads: 4,
             k: 64,
             batch_size: 32,
-            pretraining_steps: 300,
-            teacher_steps: 100,
-            student_steps: 80,
+            pretraining_steps: 160,
+            teacher_steps: 180,
+            student_steps: 220,
             valid_documents: 400,
-            teacher_rate: 2e-3,
-            student_rate: 2e-3,
-            alpha_layer: 1.0,
+            teacher_rate: 3e-3,
+            student_rate: 3e-3,
+            alpha_layer: 3.0,
             alpha_logits: 0.0,
         }
     }
@@ -111,7 +111,7 @@ pub struct Outcome {
 pub const GUIDES: [Guide; 5] = [Guide::Unguided, Guide::Target, Guide::Trajectory, Guide::Waypoint, Guide::Hybrid];
 
 /// Checkpoints of the teacher's training that guide the waypoint student.
-const WAYPOINTS: u64 = 4;
+const WAYPOINTS: u64 = 5;
 
 /// Runs the whole walk in `work`; None when `stop` was set before the end.
 ///
@@ -216,7 +216,7 @@ impl Demo<'_> {
         cald.student_from = Some(if matches!(guide, Guide::Target | Guide::Hybrid) { StudentFrom::Teacher } else { StudentFrom::Initial });
         cald.k = plan.k;
         cald.sharing = SharingChoice::Kv;
-        cald.init = InitChoice::Normal;
+        cald.init = InitChoice::Segments;
         cald.alpha_layer = plan.alpha_layer;
         cald.alpha_logits = plan.alpha_logits;
         self.finished(crate::convert(&config, self.stop, &mut *self.observer(name)).with_context(|| format!("conversion: {name}"))?)

@@ -1,7 +1,7 @@
 //! The built-in task: a question in the first word, its answer somewhere in a long document.
 //!
-//! A document starts with a question such as `red?`. Among filler words lie facts such as `blue=north` and `red=west`, each colour at most
-//! once, anywhere in the document; the label is the place that the asked colour has (`west`). Nothing near the question or
+//! A document starts with a question such as `red?`. Among filler words lie facts such as `blue=north` and `red=west`, one for each colour,
+//! anywhere in the document; the label is the place that the asked colour has (`west`). Nothing near the question or
 //! the classifier's token helps: a model must carry the question across the whole document or the facts back to it.
 
 use anyhow::{Result, anyhow};
@@ -16,7 +16,7 @@ use tokenizers::processors::bert::BertProcessing;
 use tokenizers::{AddedToken, Tokenizer};
 
 /// What can be asked for.
-pub const COLOURS: [&str; 8] = ["red", "blue", "green", "yellow", "black", "white", "brown", "grey"];
+pub const COLOURS: [&str; 4] = ["red", "blue", "green", "yellow"];
 /// The labels, in the order of their indices.
 pub const PLACES: [&str; 4] = ["north", "east", "south", "west"];
 const FILLER: [&str; 40] = [
@@ -28,7 +28,7 @@ const FILLER: [&str; 40] = [
 /// Longest document in tokens, `[CLS]` and `[SEP]` included.
 pub const MAX_LENGTH: usize = 512;
 /// Shortest document in tokens.
-pub const MIN_LENGTH: usize = 48;
+pub const MIN_LENGTH: usize = 24;
 /// Lengths of the short documents that a model is trained on first.
 pub const SHORT: RangeInclusive<usize> = 16..=64;
 
@@ -54,12 +54,11 @@ fn document(random: &mut StdRng, lengths: &RangeInclusive<usize>, label: usize) 
     let mut colours: Vec<usize> = (0..COLOURS.len()).collect();
     colours.shuffle(random);
     let asked = colours[0];
-    let facts = random.random_range(4..=COLOURS.len());
     let mut places: Vec<usize> = (1..words).collect();
     places.shuffle(random);
     let mut text: Vec<String> = (0..words).map(|_| FILLER[random.random_range(0..FILLER.len())].to_string()).collect();
     text[0] = format!("{}?", COLOURS[asked]);
-    for (&colour, &at) in colours[..facts].iter().zip(&places) {
+    for (&colour, &at) in colours.iter().zip(&places) {
         let place = if colour == asked { label } else { random.random_range(0..PLACES.len()) };
         text[at] = format!("{}={}", COLOURS[colour], PLACES[place]);
     }

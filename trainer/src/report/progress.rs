@@ -66,7 +66,6 @@ fn style(template: &str) -> ProgressStyle {
 
 impl Observer for Progress {
     fn started(&mut self, start: &RunStart) {
-        self.line(&format!("device: {}", start.device));
         let resumed = if start.resumed_from > 0 { format!(", going on after step {}", start.resumed_from) } else { String::new() };
         self.line(&format!(
             "{} steps ({} an epoch), {} training examples, {} without labels, {} for validation, {} parameters{resumed}",
