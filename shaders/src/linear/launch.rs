@@ -8,8 +8,6 @@ use super::select::{Product, select};
 use crate::column_sum;
 use crate::launch::{Kernel, contiguous, empty};
 
-const THREADS: u32 = 256;
-
 /// A matrix that is multiplied, with how it lies in memory.
 pub(super) struct Operand {
     pub(super) tensor: CubeTensor,
@@ -25,16 +23,18 @@ pub(super) fn multiply(
     [m, n, k]: [usize; 3],
 ) -> CubeTensor {
     // The names differ because a kernel is known by its name and parameters.
-    let (name, source, tile, bytes) = match product {
+    let (name, source, threads, tile, bytes) = match product {
         Product::Tiled => (
             "linear product",
             include_str!("product.wgsl"),
+            64,
             64,
             2 * 272 * 16 + 16,
         ),
         Product::Short => (
             "short linear product",
             include_str!("short.wgsl"),
+            256,
             16,
             2 * 272 * 4 + 16,
         ),
@@ -42,13 +42,9 @@ pub(super) fn multiply(
     };
     // Consecutive threads go along the dimension that is contiguous in memory.
     let along = |contiguous| {
-        if contiguous {
-            "thread % 16u"
-        } else {
-            "thread / 16u"
-        }
+        if contiguous { "i % 16u" } else { "i / 16u" }
     };
-    let kernel = Kernel::new(name, source, THREADS)
+    let kernel = Kernel::new(name, source, threads)
         .set(
             "a_index",
             if a.transposed {

@@ -1,5 +1,5 @@
-// C = op(A) op(B) + bias for many rows: a tile of 64 x 64 by a workgroup of 16 x 16, 4 x 4 a thread, 16 of the depth at a time.
-// One file serves x Wt + b, dy W and dyt x: {{ a_index }} and {{ b_index }} say how the operands lie.
+// C = op(A) op(B) + bias for many rows: a tile of 64 x 64 by a workgroup of 8 x 8, 8 x 8 a thread, 16 of the depth at a time.
+// One file serves x Wt + b, dy W and dyt x: the parameters a_index and b_index say how the operands lie.
 @group(0) @binding(0) var<storage, read_write> a: array<f32>; // (m, k), or (k, m)
 @group(0) @binding(1) var<storage, read_write> b: array<f32>; // (k, n), or (n, k)
 @group(0) @binding(2) var<storage, read_write> c: array<f32>; // (m, n)
@@ -11,14 +11,17 @@ var<workgroup> sizes: vec3<u32>;
 var<workgroup> tile_a: array<vec4<f32>, 272>;
 var<workgroup> tile_b: array<vec4<f32>, 272>;
 
-fn a_value(row: u32, depth: u32, size: vec3<u32>) -> f32 {
-  if (row < size.x && depth < size.z) { return a[{{ a_index }}]; }
-  return 0.0;
+// Zero outside of the matrix. Without a branch: it is read inside, then replaced.
+fn a_value(at_row: u32, at_depth: u32, size: vec3<u32>) -> f32 {
+  let row = min(at_row, size.x - 1u);
+  let depth = min(at_depth, size.z - 1u);
+  return select(0.0, a[{{ a_index }}], at_row < size.x && at_depth < size.z);
 }
 
-fn b_value(depth: u32, column: u32, size: vec3<u32>) -> f32 {
-  if (column < size.y && depth < size.z) { return b[{{ b_index }}]; }
-  return 0.0;
+fn b_value(at_depth: u32, at_column: u32, size: vec3<u32>) -> f32 {
+  let column = min(at_column, size.y - 1u);
+  let depth = min(at_depth, size.z - 1u);
+  return select(0.0, b[{{ b_index }}], at_column < size.y && at_depth < size.z);
 }
 
 fn write_row(row: u32, column: u32, value: vec4<f32>, size: vec3<u32>) {
@@ -26,6 +29,19 @@ fn write_row(row: u32, column: u32, value: vec4<f32>, size: vec3<u32>) {
   for (var j = 0u; j < 4u; j++) {
     if (column + j < size.y) { c[row * size.y + column + j] = value[j]{{ bias }}; }
   }
+}
+
+// Four rows of four values.
+fn write_block(row: u32, column: u32, block: mat4x4<f32>, size: vec3<u32>) {
+  write_row(row, column, block[0], size);
+  write_row(row + 1u, column, block[1], size);
+  write_row(row + 2u, column, block[2], size);
+  write_row(row + 3u, column, block[3], size);
+}
+
+// Row i of the result is rows[i] * columns.
+fn outer(rows: vec4<f32>, columns: vec4<f32>) -> mat4x4<f32> {
+  return mat4x4<f32>(rows.x * columns, rows.y * columns, rows.z * columns, rows.w * columns);
 }
 
 @compute @workgroup_size({{ threads }}, 1, 1)
@@ -38,44 +54,49 @@ fn main(
   let size = workgroupUniformLoad(&sizes);
   let across = (size.y + 63u) / 64u;
   let number = group.y * groups.x + group.x;
-  // The rows of a superfluous group lie past the last: it reads zeros and writes nothing.
+  // The rows of a superfluous group lie past the last: it writes nothing.
   let row0 = number / across * 64u;
   let column0 = number % across * 64u;
-  let tx = thread % 16u;
-  let ty = thread / 16u;
-  // Neighbouring threads read neighbouring values, whichever way the operand lies.
-  let a_four = {{ a_four }};
-  let a_depth = {{ a_depth }};
-  let b_four = {{ b_four }};
-  let b_depth = {{ b_depth }};
-  var sum0 = vec4<f32>(0.0);
-  var sum1 = vec4<f32>(0.0);
-  var sum2 = vec4<f32>(0.0);
-  var sum3 = vec4<f32>(0.0);
+  let tx = thread % 8u;
+  let ty = thread / 8u;
+  // The thread's rows are 4 ty .. and 32 + 4 ty .., its columns 4 tx .. and 32 + 4 tx ..
+  var upper_left = mat4x4<f32>();
+  var upper_right = mat4x4<f32>();
+  var lower_left = mat4x4<f32>();
+  var lower_right = mat4x4<f32>();
   for (var start = 0u; start < size.z; start += 16u) {
-    let row = row0 + a_four * 4u;
-    let column = column0 + b_four * 4u;
-    tile_a[a_depth * 17u + a_four] = vec4<f32>(
-      a_value(row, start + a_depth, size), a_value(row + 1u, start + a_depth, size),
-      a_value(row + 2u, start + a_depth, size), a_value(row + 3u, start + a_depth, size));
-    tile_b[b_depth * 17u + b_four] = vec4<f32>(
-      b_value(start + b_depth, column, size), b_value(start + b_depth, column + 1u, size),
-      b_value(start + b_depth, column + 2u, size), b_value(start + b_depth, column + 3u, size));
+    for (var i = thread; i < 256u; i += {{ threads }}u) {
+      // Neighbouring threads read neighbouring values, whichever way the operand lies.
+      let a_four = {{ a_four }};
+      let a_depth = {{ a_depth }};
+      let row = row0 + a_four * 4u;
+      tile_a[a_depth * 17u + a_four] = vec4<f32>(
+        a_value(row, start + a_depth, size), a_value(row + 1u, start + a_depth, size),
+        a_value(row + 2u, start + a_depth, size), a_value(row + 3u, start + a_depth, size));
+      let b_four = {{ b_four }};
+      let b_depth = {{ b_depth }};
+      let column = column0 + b_four * 4u;
+      tile_b[b_depth * 17u + b_four] = vec4<f32>(
+        b_value(start + b_depth, column, size), b_value(start + b_depth, column + 1u, size),
+        b_value(start + b_depth, column + 2u, size), b_value(start + b_depth, column + 3u, size));
+    }
     workgroupBarrier();
     for (var d = 0u; d < 16u; d++) {
-      let rows = tile_a[d * 17u + ty];
-      let columns = tile_b[d * 17u + tx];
-      sum0 = fma(vec4<f32>(rows.x), columns, sum0);
-      sum1 = fma(vec4<f32>(rows.y), columns, sum1);
-      sum2 = fma(vec4<f32>(rows.z), columns, sum2);
-      sum3 = fma(vec4<f32>(rows.w), columns, sum3);
+      let upper = tile_a[d * 17u + ty];
+      let lower = tile_a[d * 17u + 8u + ty];
+      let left = tile_b[d * 17u + tx];
+      let right = tile_b[d * 17u + 8u + tx];
+      upper_left += outer(upper, left);
+      upper_right += outer(upper, right);
+      lower_left += outer(lower, left);
+      lower_right += outer(lower, right);
     }
     workgroupBarrier();
   }
   let row = row0 + ty * 4u;
   let column = column0 + tx * 4u;
-  write_row(row, column, sum0, size);
-  write_row(row + 1u, column, sum1, size);
-  write_row(row + 2u, column, sum2, size);
-  write_row(row + 3u, column, sum3, size);
+  write_block(row, column, upper_left, size);
+  write_block(row, column + 32u, upper_right, size);
+  write_block(row + 32u, column, lower_left, size);
+  write_block(row + 32u, column + 32u, lower_right, size);
 }

@@ -10,14 +10,17 @@ var<workgroup> sizes: vec3<u32>;
 var<workgroup> tile_a: array<f32, 272>;
 var<workgroup> tile_b: array<f32, 272>;
 
-fn a_value(row: u32, depth: u32, size: vec3<u32>) -> f32 {
-  if (row < size.x && depth < size.z) { return a[{{ a_index }}]; }
-  return 0.0;
+// Zero outside of the matrix. Without a branch: it is read inside, then replaced.
+fn a_value(at_row: u32, at_depth: u32, size: vec3<u32>) -> f32 {
+  let row = min(at_row, size.x - 1u);
+  let depth = min(at_depth, size.z - 1u);
+  return select(0.0, a[{{ a_index }}], at_row < size.x && at_depth < size.z);
 }
 
-fn b_value(depth: u32, column: u32, size: vec3<u32>) -> f32 {
-  if (column < size.y && depth < size.z) { return b[{{ b_index }}]; }
-  return 0.0;
+fn b_value(at_depth: u32, at_column: u32, size: vec3<u32>) -> f32 {
+  let column = min(at_column, size.y - 1u);
+  let depth = min(at_depth, size.z - 1u);
+  return select(0.0, b[{{ b_index }}], at_column < size.y && at_depth < size.z);
 }
 
 @compute @workgroup_size({{ threads }}, 1, 1)
@@ -36,6 +39,7 @@ fn main(
   let tx = thread % 16u;
   let ty = thread / 16u;
   // Neighbouring threads read neighbouring values, whichever way the operand lies.
+  let i = thread;
   let a_row = {{ a_four }};
   let a_depth = {{ a_depth }};
   let b_column = {{ b_four }};

@@ -115,68 +115,144 @@ fn frozen_parameters_leave_the_gradient_of_x() {
 }
 
 #[test]
-fn short_matrices_take_small_tiles() {
+fn a_classifier_takes_small_tiles() {
     assert_eq!(select(4, 384, 384), Product::Short);
     assert_eq!(select(2048, 2, 384), Product::Short);
-    assert_eq!(select(2048, 1536, 384), Product::Tiled);
+    assert_eq!(select(2048, 1536, 384), Product::Burn);
+}
+
+/// What `select` passes over is tested too, in both orders of both operands.
+fn check_products([m, n, k]: [usize; 3], a_transposed: bool, b_transposed: bool, biased: bool) {
+    use super::launch::{Operand, multiply};
+    use burn::tensor::Tensor;
+    use burn_cubecl::CubeBackend;
+    let Some(place) = places().into_iter().find(|place| place.name == "wgpu") else {
+        return;
+    };
+    let (a, b, bias) = (
+        values(m * k, 1.0, 1),
+        values(k * n, 1.0, 2),
+        values(n, 1.0, 3),
+    );
+    let at_a = |i: usize, d: usize| a[if a_transposed { d * m + i } else { i * k + d }];
+    let at_b = |d: usize, j: usize| b[if b_transposed { j * k + d } else { d * n + j }];
+    let want: Vec<f64> = product(at_a, at_b, [m, n, k])
+        .iter()
+        .enumerate()
+        .map(|(i, c)| if biased { c + bias[i % n] } else { *c })
+        .collect();
+    let cube = |values: &[f64]| {
+        let tensor = place.tensor(values, [values.len()]);
+        tensor.try_into_primitive::<CubeBackend>().unwrap()
+    };
+    for kind in [Product::Tiled, Product::Short, Product::Burn] {
+        let got = multiply(
+            kind,
+            Operand {
+                tensor: cube(&a),
+                transposed: a_transposed,
+            },
+            Operand {
+                tensor: cube(&b),
+                transposed: b_transposed,
+            },
+            biased.then(|| cube(&bias)),
+            [m, n, k],
+        );
+        let what = format!("{kind:?} {m} x {n} x {k}, {a_transposed} {b_transposed} {biased}");
+        place.assert_close(
+            &what,
+            Tensor::<2>::from_primitive::<CubeBackend>(got),
+            &want,
+        );
+    }
 }
 
 #[test]
 fn every_product_gives_the_same() {
-    use super::launch::{Operand, multiply};
-    use burn::tensor::Tensor;
-    let place = places().pop().unwrap();
     for (a_transposed, b_transposed) in [(false, false), (false, true), (true, false), (true, true)]
     {
-        let [m, n, k] = [70, 65, 37];
-        let (a, b, bias) = (
-            values(m * k, 1.0, 1),
-            values(k * n, 1.0, 2),
-            values(n, 1.0, 3),
-        );
-        let at =
-            |values: &[f64], rows: usize, columns: usize, transposed: bool, i: usize, j: usize| {
-                if transposed {
-                    values[j * rows + i]
-                } else {
-                    values[i * columns + j]
-                }
-            };
-        let want: Vec<f64> = product(
-            |i, d| at(&a, m, k, a_transposed, i, d),
-            |d, j| at(&b, k, n, b_transposed, d, j),
-            [m, n, k],
-        )
-        .iter()
+        for (i, size) in [
+            [1, 1, 1],
+            [63, 65, 257],
+            [257, 1, 63],
+            [70, 130, 16],
+            [1, 65, 64],
+        ]
+        .into_iter()
         .enumerate()
-        .map(|(i, c)| c + bias[i % n])
-        .collect();
-        for kind in [Product::Tiled, Product::Short, Product::Burn] {
-            let cube = |values: &[f64]| {
-                place
-                    .tensor(values, [values.len()])
-                    .try_into_primitive::<burn_cubecl::CubeBackend>()
-                    .unwrap()
-            };
-            let got = multiply(
-                kind,
-                Operand {
-                    tensor: cube(&a),
-                    transposed: a_transposed,
-                },
-                Operand {
-                    tensor: cube(&b),
-                    transposed: b_transposed,
-                },
-                Some(cube(&bias)),
-                [m, n, k],
-            );
-            place.assert_close(
-                &format!("{kind:?} {a_transposed} {b_transposed}"),
-                Tensor::<2>::from_primitive::<burn_cubecl::CubeBackend>(got),
-                &want,
-            );
+        {
+            check_products(size, a_transposed, b_transposed, i % 2 == 0);
         }
+        check_products([70, 65, 37], a_transposed, b_transposed, false);
+    }
+}
+
+/// `cargo test --release -p caldera-shaders products_on_the_gpu -- --ignored --nocapture`
+#[test]
+#[ignore = "a measurement"]
+fn products_on_the_gpu() {
+    use super::launch::{Operand, multiply};
+    use burn::tensor::Tensor;
+    use std::time::Instant;
+    let Some(place) = places().into_iter().find(|place| place.name == "wgpu") else {
+        return;
+    };
+    crate::launch::poison_fresh_buffers(false);
+    // Forward, dX and dW of [rows, 384] by [384, 384] and of a classifier.
+    for ([m, n, k], a_transposed, b_transposed) in [
+        ([512, 384, 384], false, true),
+        ([512, 384, 384], false, false),
+        ([384, 384, 512], true, false),
+        ([512, 1536, 384], false, true),
+        ([32, 384, 384], false, true),
+        ([4, 2, 384], false, true),
+    ] {
+        let (a, b) = (values(m * k, 1.0, 1), values(k * n, 1.0, 2));
+        let (a, b) = (place.tensor(&a, [m * k]), place.tensor(&b, [k * n]));
+        let mut line = format!("{m} x {n} x {k} transposed {a_transposed} {b_transposed}:");
+        let mut best = [f64::INFINITY; 3];
+        for run in 0..4 {
+            for (i, kind) in [Product::Tiled, Product::Short, Product::Burn]
+                .into_iter()
+                .enumerate()
+            {
+                // Small tiles on a large matrix take minutes on a software adapter.
+                if kind == Product::Short && m * n > 32 * 384 {
+                    continue;
+                }
+                let cube = |tensor: &Tensor<1>| {
+                    tensor
+                        .clone()
+                        .try_into_primitive::<burn_cubecl::CubeBackend>()
+                        .unwrap()
+                };
+                let start = Instant::now();
+                let got = multiply(
+                    kind,
+                    Operand {
+                        tensor: cube(&a),
+                        transposed: a_transposed,
+                    },
+                    Operand {
+                        tensor: cube(&b),
+                        transposed: b_transposed,
+                    },
+                    None,
+                    [m, n, k],
+                );
+                let got = Tensor::<2>::from_primitive::<burn_cubecl::CubeBackend>(got);
+                // Reading data is lazy until its values are asked for.
+                drop(got.into_data().try_to_vec::<f32>());
+                if run > 0 {
+                    best[i] = best[i].min(start.elapsed().as_secs_f64() * 1e3);
+                }
+            }
+        }
+        for (kind, time) in ["tiled", "short", "Burn"].into_iter().zip(best) {
+            line += &format!(" {kind} {time:.2} ms");
+        }
+        println!("{line}");
     }
 }
 
