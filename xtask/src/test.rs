@@ -99,7 +99,11 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
             step.run(&mut packages::npm_ci(workspace))?;
             let folder = workspace.root.join("tests/browser");
             // One file after the other: several browsers at once starve each other on few cores.
-            step.run(process::command("node", &folder).args(["--test", "--test-concurrency=1"]))?;
+            step.run(process::command("node", &folder).args([
+                "--test",
+                "--test-concurrency=1",
+                "--test-reporter=spec",
+            ]))?;
             Ok(String::new())
         });
     } else if wants(Part::Browser) {
