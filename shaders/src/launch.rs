@@ -4,14 +4,16 @@
 //! refuses a buffer that is bound for reading and for writing in one dispatch. A value that decides how often a loop
 //! with a barrier in it runs must therefore come through `workgroupUniformLoad`, or Chrome cannot see that it is uniform.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use burn::tensor::{DType, Shape};
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::template::{KernelSource, SourceKernel, SourceTemplate};
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::{CubeCount, CubeDim, KernelId};
-use cubecl::server::KernelArguments;
+use cubecl::server::{Handle, KernelArguments};
 
 /// Invocations of a workgroup under WebGPU's default limits.
 pub const MAX_INVOCATIONS: u32 = 256;
@@ -218,7 +220,7 @@ impl Kernel {
             panic!("{error}");
         }
         let client = buffers[0].client.clone();
-        let sizes = client.create_from_slice(bytemuck::cast_slice(info));
+        let sizes = sizes_buffer(buffers[0], info);
         let mut bindings = Vec::with_capacity(buffers.len() + 1);
         // Copies made below must live until the launch.
         let mut copies = Vec::new();
@@ -246,6 +248,28 @@ impl Kernel {
             KernelArguments::new().with_buffers(bindings),
         );
     }
+}
+
+/// Buffers of sizes that were uploaded before, by content; one a device.
+static SIZES: Mutex<BTreeMap<Vec<u32>, Vec<Handle>>> = Mutex::new(BTreeMap::new());
+/// How many contents are kept: a model's layers share a handful, batches of ever new lengths bring new ones.
+const KEPT_SIZES: usize = 1024;
+
+/// The buffer that holds `info` on the device of `like`. An upload makes the queue submit what was recorded so far, so a
+/// model of a few layers would submit a score of times a forward pass if every launch brought its own.
+fn sizes_buffer(like: &CubeTensor, info: &[u32]) -> Handle {
+    // A map of uploads is whole at any time, also after a panic elsewhere.
+    let mut kept = SIZES.lock().unwrap_or_else(PoisonError::into_inner);
+    if kept.len() >= KEPT_SIZES {
+        kept.clear();
+    }
+    let devices = kept.entry(info.to_vec()).or_default();
+    if let Some(found) = devices.iter().find(|handle| handle.service == like.handle.service) {
+        return found.clone();
+    }
+    let handle = like.client.create_from_slice(bytemuck::cast_slice(info));
+    devices.push(handle.clone());
+    handle
 }
 
 /// Splits a number of workgroups over x and y so that neither exceeds [`MAX_WORKGROUPS`].
@@ -286,9 +310,9 @@ impl KernelSource for Wgsl {
     }
 
     fn id(&self) -> KernelId {
-        // The parameters belong to the identity: they change the code that is compiled.
+        // Template and parameters belong to the identity: they are the code that is compiled.
         KernelId::new::<Self>()
-            .info((self.0.name, self.0.parameters.clone()))
+            .info((self.0.name, self.0.template, self.0.parameters.clone()))
             .cube_dim(cubecl::ir::settings::Dim3 {
                 x: self.0.threads,
                 y: 1,

@@ -45,6 +45,7 @@ const browser = await launch({ webgpu: options.engine === 'webgpu' });
 try {
   const page = await browser.newPage();
   page.on('pageerror', (error) => console.error('[page]', String(error)));
+  page.on('console', (message) => { if (message.type() !== 'log') console.error('[console]', message.text().slice(0, 2000)); });
   await page.goto(`${site.address}compare.html`);
   const result = await page.evaluate(async ({ name, engine, lengths, runs, base }) => {
     const { EngineClient } = await import(`${base}page/engine.js`);
