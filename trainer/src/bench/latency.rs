@@ -32,12 +32,23 @@ impl Plan {
     /// # Errors
     /// Names the length that does not fit, or what is zero.
     pub fn validate(&self, transformer: &TextModel, linear: &TextModel) -> Result<()> {
-        let longest = transformer.config.max_length().min(linear.config.max_length());
-        if let Some(length) = self.lengths.iter().find(|&&length| length == 0 || length > longest) {
-            bail!("length {length}: these models take 1 to {longest} tokens (max_position_embeddings)");
+        let longest = transformer
+            .config
+            .max_length()
+            .min(linear.config.max_length());
+        if let Some(length) = self
+            .lengths
+            .iter()
+            .find(|&&length| length == 0 || length > longest)
+        {
+            bail!(
+                "length {length}: these models take 1 to {longest} tokens (max_position_embeddings)"
+            );
         }
         if self.lengths.is_empty() || self.runs == 0 || self.batch == 0 {
-            bail!("nothing to measure: expected at least one length, one run and one sequence a batch");
+            bail!(
+                "nothing to measure: expected at least one length, one run and one sequence a batch"
+            );
         }
         Ok(())
     }
@@ -92,12 +103,24 @@ pub struct Sweep {
 ///
 /// # Errors
 /// When a length does not fit a model, or a device fails.
-pub fn sweep(transformer: &TextModel, linear: &TextModel, plan: &Plan, device: &Device, mut done: impl FnMut(&[Point])) -> Result<Sweep> {
+pub fn sweep(
+    transformer: &TextModel,
+    linear: &TextModel,
+    plan: &Plan,
+    device: &Device,
+    mut done: impl FnMut(&[Point]),
+) -> Result<Sweep> {
     plan.validate(transformer, linear)?;
     let models = [("transformer", transformer), ("linear", linear)];
     let mut points = Vec::new();
     for &length in &plan.lengths {
-        let batch = random_batch(&[transformer, linear], plan.batch, length, plan.seed, device)?;
+        let batch = random_batch(
+            &[transformer, linear],
+            plan.batch,
+            length,
+            plan.seed,
+            device,
+        )?;
         let mut first = [0.0; 2];
         let mut peak = [None; 2];
         for (slot, (_, model)) in models.iter().enumerate() {
@@ -129,16 +152,34 @@ pub fn sweep(transformer: &TextModel, linear: &TextModel, plan: &Plan, device: &
         }
         done(&points[start..]);
     }
-    Ok(Sweep { slopes: slopes(&points), crossover_length: cross(&points), points })
+    Ok(Sweep {
+        slopes: slopes(&points),
+        crossover_length: cross(&points),
+        points,
+    })
 }
 
 fn curve(points: &[Point], model: &str, value: impl Fn(&Point) -> Option<f64>) -> Vec<(f64, f64)> {
-    points.iter().filter(|p| p.model == model).filter_map(|p| Some((p.length as f64, value(p)?))).collect()
+    points
+        .iter()
+        .filter(|p| p.model == model)
+        .filter_map(|p| Some((p.length as f64, value(p)?)))
+        .collect()
 }
 
 fn slopes(points: &[Point]) -> Slopes {
-    let time = |model| log_log_slope(&curve(points, model, |p| Some(p.median_ms)), SLOPE_FROM as f64);
-    let peak = |model| log_log_slope(&curve(points, model, |p| p.peak_bytes.map(|b| b as f64)), SLOPE_FROM as f64);
+    let time = |model| {
+        log_log_slope(
+            &curve(points, model, |p| Some(p.median_ms)),
+            SLOPE_FROM as f64,
+        )
+    };
+    let peak = |model| {
+        log_log_slope(
+            &curve(points, model, |p| p.peak_bytes.map(|b| b as f64)),
+            SLOPE_FROM as f64,
+        )
+    };
     Slopes {
         transformer_time: time("transformer"),
         linear_time: time("linear"),
@@ -148,32 +189,64 @@ fn slopes(points: &[Point]) -> Slopes {
 }
 
 fn cross(points: &[Point]) -> Option<f64> {
-    let mut curves = ["transformer", "linear"].map(|model| curve(points, model, |p| Some(p.median_ms)));
-    curves.iter_mut().for_each(|c| c.sort_by(|a, b| a.0.total_cmp(&b.0)));
+    let mut curves =
+        ["transformer", "linear"].map(|model| curve(points, model, |p| Some(p.median_ms)));
+    curves
+        .iter_mut()
+        .for_each(|c| c.sort_by(|a, b| a.0.total_cmp(&b.0)));
     crossover(&curves[0], &curves[1])
 }
 
 /// Random ids that every one of `models` knows, all rows of full length.
-pub(super) fn random_batch(models: &[&TextModel], rows: usize, length: usize, seed: u64, device: &Device) -> Result<TextBatch> {
-    let vocabulary = models.iter().map(|m| m.config.vocab_size).min().context("no model")? as u32;
+pub(super) fn random_batch(
+    models: &[&TextModel],
+    rows: usize,
+    length: usize,
+    seed: u64,
+    device: &Device,
+) -> Result<TextBatch> {
+    let vocabulary = models
+        .iter()
+        .map(|m| m.config.vocab_size)
+        .min()
+        .context("no model")? as u32;
     let mut random = StdRng::seed_from_u64(seed);
     // The first ids are special tokens in the usual vocabularies; RoBERTa counts positions by its padding id.
     let low = vocabulary.saturating_sub(1).min(4);
-    let ids: Vec<Vec<u32>> = (0..rows).map(|_| (0..length).map(|_| random.random_range(low..vocabulary)).collect()).collect();
+    let ids: Vec<Vec<u32>> = (0..rows)
+        .map(|_| {
+            (0..length)
+                .map(|_| random.random_range(low..vocabulary))
+                .collect()
+        })
+        .collect();
     models.iter().try_for_each(|model| model.validate(&ids))?;
-    Ok(TextBatch::new(&ids, None, models[0].config.pad_token_id, device))
+    Ok(TextBatch::new(
+        &ids,
+        None,
+        models[0].config.pad_token_id,
+        device,
+    ))
 }
 
 /// One forward pass, answer read back.
 pub(super) fn milliseconds(model: &TextModel, batch: &TextBatch) -> Result<f64> {
     let start = Instant::now();
-    let output = model.forward(batch, &ForwardOptions { hidden_states: false, dropout: false });
+    let output = model.forward(
+        batch,
+        &ForwardOptions {
+            hidden_states: false,
+            dropout: false,
+        },
+    );
     // Only what a caller would read: a few numbers a sample, but nothing can be read before all is computed.
     let first = match output.logits {
         Some(logits) => logits,
         None => output.last_hidden_state.narrow(1, 0, 1).squeeze_dim::<2>(1),
     };
-    first.try_into_data().map_err(|e| anyhow!("the device failed: {e:?}; try shorter lengths or a smaller batch"))?;
+    first
+        .try_into_data()
+        .map_err(|e| anyhow!("the device failed: {e:?}; try shorter lengths or a smaller batch"))?;
     Ok(start.elapsed().as_secs_f64() * 1e3)
 }
 
@@ -186,9 +259,21 @@ mod tests {
         let mut points = Vec::new();
         for length in [256usize, 512, 1024, 2048] {
             let n = length as f64;
-            for (model, median_ms, bytes) in [("transformer", n * n / 1000.0, n * 3.0), ("linear", n * 0.6, n)] {
+            for (model, median_ms, bytes) in [
+                ("transformer", n * n / 1000.0, n * 3.0),
+                ("linear", n * 0.6, n),
+            ] {
                 let peak_bytes = Some(bytes as usize);
-                points.push(Point { length, model, median_ms, p10_ms: 0.0, p90_ms: 0.0, first_ms: 0.0, runs: 1, peak_bytes });
+                points.push(Point {
+                    length,
+                    model,
+                    median_ms,
+                    p10_ms: 0.0,
+                    p90_ms: 0.0,
+                    first_ms: 0.0,
+                    runs: 1,
+                    peak_bytes,
+                });
             }
         }
         let slopes = slopes(&points);
@@ -198,7 +283,24 @@ mod tests {
         close(slopes.transformer_peak, 1.0);
         assert!((cross(&points).unwrap() - 600.0).abs() < 1e-6);
         let json = serde_json::to_value(&points[0]).unwrap();
-        let keys: Vec<&str> = json.as_object().unwrap().keys().map(String::as_str).collect();
-        assert_eq!(keys, ["length", "model", "median_ms", "p10_ms", "p90_ms", "first_ms", "runs", "peak_bytes"]);
+        let keys: Vec<&str> = json
+            .as_object()
+            .unwrap()
+            .keys()
+            .map(String::as_str)
+            .collect();
+        assert_eq!(
+            keys,
+            [
+                "length",
+                "model",
+                "median_ms",
+                "p10_ms",
+                "p90_ms",
+                "first_ms",
+                "runs",
+                "peak_bytes"
+            ]
+        );
     }
 }

@@ -65,7 +65,9 @@ pub fn peak_of<R>(device: &Device, work: impl FnOnce() -> R) -> (R, Option<usize
         let result = work();
         // A failed sync shows as an error in the read that `work` ends with.
         let _ = device.sync();
-        let peak = device.memory_pool_usage().map(|after| after.bytes_reserved.saturating_sub(before.bytes_in_use) as usize);
+        let peak = device
+            .memory_pool_usage()
+            .map(|after| after.bytes_reserved.saturating_sub(before.bytes_in_use) as usize);
         return (result, peak);
     }
     let start = LIVE.load(Relaxed);

@@ -65,7 +65,11 @@ pub fn measure(model: TextModel, plan: &Plan, device: &Device) -> Result<Figures
     if plan.steps == 0 || plan.batch == 0 || plan.length == 0 {
         bail!("nothing to measure: expected at least one step, one sequence and one token");
     }
-    let model = if model.config.architecture == Architecture::SequenceClassification { model } else { model.with_head(2, None, plan.seed) };
+    let model = if model.config.architecture == Architecture::SequenceClassification {
+        model
+    } else {
+        model.with_head(2, None, plan.seed)
+    };
     let batch = random_batch(&[&model], plan.batch, plan.length, plan.seed, device)?;
     let classes = model.config.num_labels().max(1);
     let labels: Vec<Option<usize>> = (0..plan.batch).map(|row| Some(row % classes)).collect();
@@ -84,7 +88,9 @@ pub fn measure(model: TextModel, plan: &Plan, device: &Device) -> Result<Figures
     for _ in 0..=plan.steps {
         let start = Instant::now();
         last_loss = training_step(&mut model, &mut optimizer, &batch, &labels, plan.dropout)?;
-        device.sync().map_err(|e| anyhow!("the device failed: {e:?}; try a smaller batch"))?;
+        device
+            .sync()
+            .map_err(|e| anyhow!("the device failed: {e:?}; try a smaller batch"))?;
         train.push(start.elapsed().as_secs_f64() * 1e3);
     }
     let at = |times: &[f64], q| quantile(&times[1..], q);
@@ -109,9 +115,25 @@ pub fn measure(model: TextModel, plan: &Plan, device: &Device) -> Result<Figures
     })
 }
 
-fn training_step(model: &mut TextModel, optimizer: &mut AdamW, batch: &TextBatch, labels: &[Option<usize>], dropout: bool) -> Result<f64> {
-    let output = model.forward(batch, &ForwardOptions { hidden_states: false, dropout });
-    let loss = cross_entropy(output.logits.context("a classifier without logits")?, labels).context("no labels")?;
+fn training_step(
+    model: &mut TextModel,
+    optimizer: &mut AdamW,
+    batch: &TextBatch,
+    labels: &[Option<usize>],
+    dropout: bool,
+) -> Result<f64> {
+    let output = model.forward(
+        batch,
+        &ForwardOptions {
+            hidden_states: false,
+            dropout,
+        },
+    );
+    let loss = cross_entropy(
+        output.logits.context("a classifier without logits")?,
+        labels,
+    )
+    .context("no labels")?;
     let mut gradients = loss.backward();
     let mut sum = GradientSum::default();
     sum.add(model, &mut gradients);

@@ -22,14 +22,22 @@ pub struct CaseFolder {
 /// # Errors
 /// When `path` is no folder, cannot be listed, or holds no case.
 pub fn find_cases(path: &Path) -> Result<Vec<CaseFolder>> {
-    let root = path.canonicalize().with_context(|| format!("{}: no such folder of fixtures", path.display()))?;
+    let root = path
+        .canonicalize()
+        .with_context(|| format!("{}: no such folder of fixtures", path.display()))?;
     if !root.is_dir() {
-        bail!("{}: a file, but a folder of fixtures is needed (the root, a family or one case)", path.display());
+        bail!(
+            "{}: a file, but a folder of fixtures is needed (the root, a family or one case)",
+            path.display()
+        );
     }
     let mut found = Vec::new();
     walk(&root, &root, &mut found)?;
     if found.is_empty() {
-        bail!("{}: no folder with a case.json in it; give the root of the fixtures, a family or one case", path.display());
+        bail!(
+            "{}: no folder with a case.json in it; give the root of the fixtures, a family or one case",
+            path.display()
+        );
     }
     found.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(found)
@@ -37,12 +45,17 @@ pub fn find_cases(path: &Path) -> Result<Vec<CaseFolder>> {
 
 fn walk(root: &Path, folder: &Path, found: &mut Vec<CaseFolder>) -> Result<()> {
     if folder.join("case.json").is_file() {
-        found.push(CaseFolder { name: case_name(root, folder), path: folder.to_path_buf() });
+        found.push(CaseFolder {
+            name: case_name(root, folder),
+            path: folder.to_path_buf(),
+        });
         return Ok(());
     }
-    let entries = std::fs::read_dir(folder).with_context(|| format!("{}: cannot list the folder", folder.display()))?;
+    let entries = std::fs::read_dir(folder)
+        .with_context(|| format!("{}: cannot list the folder", folder.display()))?;
     for entry in entries {
-        let entry = entry.with_context(|| format!("{}: cannot list the folder", folder.display()))?;
+        let entry =
+            entry.with_context(|| format!("{}: cannot list the folder", folder.display()))?;
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             walk(root, &entry.path(), found)?;
         }
@@ -54,7 +67,13 @@ fn walk(root: &Path, folder: &Path, found: &mut Vec<CaseFolder>) -> Result<()> {
 fn case_name(root: &Path, folder: &Path) -> String {
     let names = |path: &Path| -> Vec<String> {
         path.components()
-            .filter_map(|c| if let Component::Normal(name) = c { Some(name.to_string_lossy().into_owned()) } else { None })
+            .filter_map(|c| {
+                if let Component::Normal(name) = c {
+                    Some(name.to_string_lossy().into_owned())
+                } else {
+                    None
+                }
+            })
             .collect()
     };
     let family = |name: &String| FAMILIES.contains(&name.as_str());
@@ -77,18 +96,26 @@ fn case_name(root: &Path, folder: &Path) -> String {
 pub fn read_case(folder: &CaseFolder) -> Result<Case> {
     let mut files = BTreeMap::new();
     read_files(&folder.path, "", &mut files)?;
-    Case::from_files(&folder.name, files).with_context(|| format!("{}: not a case; restore the folder", folder.path.display()))
+    Case::from_files(&folder.name, files)
+        .with_context(|| format!("{}: not a case; restore the folder", folder.path.display()))
 }
 
 fn read_files(folder: &Path, prefix: &str, files: &mut BTreeMap<String, Vec<u8>>) -> Result<()> {
-    let entries = std::fs::read_dir(folder).with_context(|| format!("{}: cannot list the folder", folder.display()))?;
+    let entries = std::fs::read_dir(folder)
+        .with_context(|| format!("{}: cannot list the folder", folder.display()))?;
     for entry in entries {
-        let path = entry.with_context(|| format!("{}: cannot list the folder", folder.display()))?.path();
-        let name = format!("{prefix}{}", path.file_name().unwrap_or_default().to_string_lossy());
+        let path = entry
+            .with_context(|| format!("{}: cannot list the folder", folder.display()))?
+            .path();
+        let name = format!(
+            "{prefix}{}",
+            path.file_name().unwrap_or_default().to_string_lossy()
+        );
         if path.is_dir() {
             read_files(&path, &format!("{name}/"), files)?;
         } else {
-            let bytes = std::fs::read(&path).with_context(|| format!("{}: cannot read the file", path.display()))?;
+            let bytes = std::fs::read(&path)
+                .with_context(|| format!("{}: cannot read the file", path.display()))?;
             files.insert(name, bytes);
         }
     }
@@ -110,12 +137,25 @@ mod tests {
         touch(root.path(), "ops/softmax-attention/tiny", "{}");
         touch(root.path(), "models/bert-tiny", "{}");
         let names = |at: &str| -> Vec<String> {
-            find_cases(&root.path().join(at)).unwrap().into_iter().map(|c| c.name).collect()
+            find_cases(&root.path().join(at))
+                .unwrap()
+                .into_iter()
+                .map(|c| c.name)
+                .collect()
         };
-        assert_eq!(names(""), ["models/bert-tiny", "ops/softmax-attention/tiny"]);
+        assert_eq!(
+            names(""),
+            ["models/bert-tiny", "ops/softmax-attention/tiny"]
+        );
         assert_eq!(names("ops"), ["ops/softmax-attention/tiny"]);
-        assert_eq!(names("ops/softmax-attention"), ["ops/softmax-attention/tiny"]);
-        assert_eq!(names("ops/softmax-attention/tiny"), ["ops/softmax-attention/tiny"]);
+        assert_eq!(
+            names("ops/softmax-attention"),
+            ["ops/softmax-attention/tiny"]
+        );
+        assert_eq!(
+            names("ops/softmax-attention/tiny"),
+            ["ops/softmax-attention/tiny"]
+        );
         assert_eq!(names("models/bert-tiny"), ["models/bert-tiny"]);
     }
 
@@ -127,7 +167,10 @@ mod tests {
         touch(root.path(), "ops/x", "{ no");
         let case = &find_cases(root.path()).unwrap()[0];
         let error = format!("{:#}", read_case(case).unwrap_err());
-        assert!(error.contains("case.json") && error.contains("JSON"), "{error}");
+        assert!(
+            error.contains("ops/x") && error.contains("case.json"),
+            "{error}"
+        );
         assert!(find_cases(&root.path().join("nowhere")).is_err());
     }
 }

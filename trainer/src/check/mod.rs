@@ -18,7 +18,11 @@ use std::path::Path;
 ///
 /// # Errors
 /// When `path` does not exist or holds no case at all.
-pub fn run(path: &Path, device: &Device, mut done: impl FnMut(&CaseReport)) -> Result<Vec<CaseReport>> {
+pub fn run(
+    path: &Path,
+    device: &Device,
+    mut done: impl FnMut(&CaseReport),
+) -> Result<Vec<CaseReport>> {
     let mut reports = Vec::new();
     for folder in find_cases(path)? {
         let report = match read_case(&folder) {
@@ -51,11 +55,26 @@ fn check(case: &Case, device: &Device) -> CaseReport {
     }));
     match ran {
         Ok(Some(report)) => report,
-        Ok(None) => CaseReport { case: case.path.clone(), known: false, passed: false, tensors: Vec::new(), message: None },
-        Err(panic) => failed(case.path.clone(), format!("the check stopped: {}", crate::commands::panic_text(&panic))),
+        Ok(None) => CaseReport {
+            case: case.path.clone(),
+            known: false,
+            passed: false,
+            tensors: Vec::new(),
+            message: None,
+        },
+        Err(panic) => failed(
+            case.path.clone(),
+            format!("the check stopped: {}", crate::commands::panic_text(&panic)),
+        ),
     }
 }
 
 fn failed(case: String, message: String) -> CaseReport {
-    CaseReport { case, known: true, passed: false, tensors: Vec::new(), message: Some(message) }
+    CaseReport {
+        case,
+        known: true,
+        passed: false,
+        tensors: Vec::new(),
+        message: Some(message),
+    }
 }

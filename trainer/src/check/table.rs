@@ -6,14 +6,15 @@ use std::io::{self, Write};
 
 /// `{"cases": [{case, known, passed, worst: {tensor, error, tolerance}}]}`; each case also has all its tensors and, where it has one, a message.
 pub fn json(device: &str, reports: &[CaseReport]) -> Value {
-    let tensor = |t: &TensorReport| {
-        json!({"tensor": t.tensor, "error": t.error, "tolerance": t.tolerance, "relative_rms": t.relative_rms, "passed": t.passed})
-    };
+    let tensor = |t: &TensorReport| json!({"tensor": t.tensor, "error": t.error, "tolerance": t.tolerance, "relative_rms": t.relative_rms, "passed": t.passed});
     let cases: Vec<Value> = reports
         .iter()
         .map(|r| {
-            let worst = r.worst().map(|t| json!({"tensor": t.tensor, "error": t.error, "tolerance": t.tolerance}));
-            let mut case = json!({"case": r.case, "known": r.known, "passed": r.passed, "worst": worst});
+            let worst = r
+                .worst()
+                .map(|t| json!({"tensor": t.tensor, "error": t.error, "tolerance": t.tolerance}));
+            let mut case =
+                json!({"case": r.case, "known": r.known, "passed": r.passed, "worst": worst});
             if let Some(message) = &r.message {
                 case["message"] = json!(message);
             }
@@ -62,20 +63,38 @@ mod tests {
             case: "ops/linear/tiny".into(),
             known: true,
             passed,
-            tensors: vec![tensor("out.y", 1e-6, true), tensor("grad.x", if passed { 1e-5 } else { 1.0 }, passed)],
+            tensors: vec![
+                tensor("out.y", 1e-6, true),
+                tensor("grad.x", if passed { 1e-5 } else { 1.0 }, passed),
+            ],
             message: None,
         }
     }
 
     #[test]
     fn json_has_the_documented_shape() {
-        let unknown = CaseReport { case: "models/new".into(), known: false, passed: false, tensors: vec![], message: None };
+        let unknown = CaseReport {
+            case: "models/new".into(),
+            known: false,
+            passed: false,
+            tensors: vec![],
+            message: None,
+        };
         let value = json("cpu", &[report(true), report(false), unknown]);
         let cases = value["cases"].as_array().unwrap();
         assert_eq!(cases[0]["case"], "ops/linear/tiny");
-        assert_eq!((&cases[0]["known"], &cases[0]["passed"]), (&json!(true), &json!(true)));
-        assert_eq!(cases[1]["worst"], json!({"tensor": "grad.x", "error": 1.0, "tolerance": 1e-3}));
-        assert_eq!((&cases[2]["known"], &cases[2]["worst"]), (&json!(false), &Value::Null));
+        assert_eq!(
+            (&cases[0]["known"], &cases[0]["passed"]),
+            (&json!(true), &json!(true))
+        );
+        assert_eq!(
+            cases[1]["worst"],
+            json!({"tensor": "grad.x", "error": 1.0, "tolerance": 1e-3})
+        );
+        assert_eq!(
+            (&cases[2]["known"], &cases[2]["worst"]),
+            (&json!(false), &Value::Null)
+        );
     }
 
     #[test]
@@ -84,6 +103,11 @@ mod tests {
         print(&mut out, &report(false)).unwrap();
         let text = String::from_utf8(out).unwrap();
         let line = text.lines().find(|l| l.contains("grad.x")).unwrap();
-        assert!(line.ends_with("MISSED") && !text.lines().any(|l| l.contains("out.y") && l.contains("MISSED")));
+        assert!(
+            line.ends_with("MISSED")
+                && !text
+                    .lines()
+                    .any(|l| l.contains("out.y") && l.contains("MISSED"))
+        );
     }
 }

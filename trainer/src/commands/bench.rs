@@ -43,7 +43,12 @@ struct LatencyArgs {
     #[arg(long, value_name = "DIR")]
     student: PathBuf,
     /// Sequence lengths in tokens
-    #[arg(long, value_name = "N,N,…", value_delimiter = ',', default_value = "64,128,256,512")]
+    #[arg(
+        long,
+        value_name = "N,N,…",
+        value_delimiter = ',',
+        default_value = "64,128,256,512"
+    )]
     lengths: Vec<usize>,
     /// Timed runs of each model at each length
     #[arg(long, value_name = "N", default_value_t = 15)]
@@ -108,19 +113,38 @@ fn latency(args: LatencyArgs) -> Result<Outcome> {
     let mut lengths = args.lengths;
     lengths.sort_unstable();
     lengths.dedup();
-    let plan = latency::Plan { lengths, runs: args.runs, batch: args.batch, seed: args.seed };
+    let plan = latency::Plan {
+        lengths,
+        runs: args.runs,
+        batch: args.batch,
+        seed: args.seed,
+    };
     plan.validate(&transformer, &linear)?;
-    let heading = ["length", "model", "median ms", "p10", "p90", "first ms", "peak MiB", "ratio"];
+    let heading = [
+        "length",
+        "model",
+        "median ms",
+        "p10",
+        "p90",
+        "first ms",
+        "peak MiB",
+        "ratio",
+    ];
     let row = |cells: [String; 8]| {
         let [a, b, rest @ ..] = cells;
-        format!("{a:>7} {b:<12} {}", rest.map(|cell| format!("{cell:>10}")).join(""))
+        format!(
+            "{a:>7} {b:<12} {}",
+            rest.map(|cell| format!("{cell:>10}")).join("")
+        )
     };
     output::line(&row(heading.map(String::from)))?;
     let mut broken = None;
     let sweep = latency::sweep(&transformer, &linear, &plan, &device, |points| {
         let base = points.first().map_or(f64::NAN, |p| p.median_ms);
         for p in points {
-            let peak = p.peak_bytes.map_or("-".into(), |b| format!("{:.2}", b as f64 / (1 << 20) as f64));
+            let peak = p.peak_bytes.map_or("-".into(), |b| {
+                format!("{:.2}", b as f64 / (1 << 20) as f64)
+            });
             let cells = [
                 p.length.to_string(),
                 p.model.to_string(),
@@ -139,7 +163,13 @@ fn latency(args: LatencyArgs) -> Result<Outcome> {
     }
     let show = |slope: Option<f64>| slope.map_or("-".into(), |s| format!("{s:.2}"));
     let s = &sweep.slopes;
-    output::line(&format!("log-log slopes from 512 tokens up: time transformer {}, linear {}; peak bytes transformer {}, linear {}", show(s.transformer_time), show(s.linear_time), show(s.transformer_peak), show(s.linear_peak)))?;
+    output::line(&format!(
+        "log-log slopes from 512 tokens up: time transformer {}, linear {}; peak bytes transformer {}, linear {}",
+        show(s.transformer_time),
+        show(s.linear_time),
+        show(s.transformer_peak),
+        show(s.linear_peak)
+    ))?;
     output::line(&match sweep.crossover_length {
         Some(length) => format!("the linear model is no slower from {length:.0} tokens up"),
         None => "the linear model is slower at the longest length measured".into(),
@@ -162,12 +192,25 @@ fn latency(args: LatencyArgs) -> Result<Outcome> {
 fn train(args: TrainArgs) -> Result<Outcome> {
     let (device, adapter) = crate::select_device(args.device)?;
     eprintln!("device: {adapter}");
-    let plan = training_step::Plan { batch: args.batch, length: args.length, steps: args.steps, dropout: !args.no_dropout, seed: 0 };
+    let plan = training_step::Plan {
+        batch: args.batch,
+        length: args.length,
+        steps: args.steps,
+        dropout: !args.no_dropout,
+        seed: 0,
+    };
     let figures = training_step::measure(TextModel::load(&args.model, &device)?, &plan, &device)?;
     output::line(&format!(
         "training step {:.1} ms (p10 {:.1}, p90 {:.1}), forward {:.1} ms (p10 {:.1}, p90 {:.1}), medians of {} at batch {}, length {}",
-        figures.train_step_ms, figures.train_step_p10_ms, figures.train_step_p90_ms, figures.forward_ms, figures.forward_p10_ms, figures.forward_p90_ms,
-        args.steps, args.batch, args.length
+        figures.train_step_ms,
+        figures.train_step_p10_ms,
+        figures.train_step_p90_ms,
+        figures.forward_ms,
+        figures.forward_p10_ms,
+        figures.forward_p90_ms,
+        args.steps,
+        args.batch,
+        args.length
     ))?;
     if let Some(path) = &args.json {
         let mut value = serde_json::to_value(&figures).context("figures that are no JSON")?;

@@ -47,16 +47,34 @@ pub(super) fn run(args: Args) -> Result<Outcome> {
     if args.json {
         output::json(&check::json(&line, &reports))?;
     } else {
-        let names = |wanted: &dyn Fn(&caldera_shaders::fixture::CaseReport) -> bool| -> Vec<String> {
-            reports.iter().filter(|r| wanted(r)).map(|r| r.case.clone()).collect()
-        };
-        let (passed, missed, unknown) = (names(&|r| r.known && r.passed), names(&|r| r.known && !r.passed), names(&|r| !r.known));
-        output::line(&format!("\n{} passed, {} missed, {} not known to this build", passed.len(), missed.len(), unknown.len()))?;
+        let names =
+            |wanted: &dyn Fn(&caldera_shaders::fixture::CaseReport) -> bool| -> Vec<String> {
+                reports
+                    .iter()
+                    .filter(|r| wanted(r))
+                    .map(|r| r.case.clone())
+                    .collect()
+            };
+        let (passed, missed, unknown) = (
+            names(&|r| r.known && r.passed),
+            names(&|r| r.known && !r.passed),
+            names(&|r| !r.known),
+        );
+        output::line(&format!(
+            "\n{} passed, {} missed, {} not known to this build",
+            passed.len(),
+            missed.len(),
+            unknown.len()
+        ))?;
         for (heading, names) in [("missed", missed), ("not known", unknown)] {
             for name in names {
                 output::line(&format!("  {heading}: {name}"))?;
             }
         }
     }
-    Ok(if check::any_missed(&reports) { Outcome::Missed } else { Outcome::Done })
+    Ok(if check::any_missed(&reports) {
+        Outcome::Missed
+    } else {
+        Outcome::Done
+    })
 }

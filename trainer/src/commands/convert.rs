@@ -31,7 +31,11 @@ pub(super) fn run(args: Args) -> Result<Outcome> {
     finetune::need_training_files(&config)?;
     let stop = interrupt::stop_flag()?;
     let guide = format!("{:?}", config.cald.guide).to_lowercase();
-    let summary = crate::convert(&config, &stop, &mut Progress::new(format!("convert {guide}")));
+    let summary = crate::convert(
+        &config,
+        &stop,
+        &mut Progress::new(format!("convert {guide}")),
+    );
     finetune::finish("convert", &config, summary)
 }
 
@@ -39,17 +43,23 @@ pub(super) fn run(args: Args) -> Result<Outcome> {
 fn need_models(config: &RunConfig) -> Result<()> {
     let cald = &config.cald;
     if config.model.is_none() && cald.teacher.is_none() {
-        bail!("no transformer to convert: give --teacher DIR (a fine-tuned one), --initial DIR (a pretrained one) or both");
+        bail!(
+            "no transformer to convert: give --teacher DIR (a fine-tuned one), --initial DIR (a pretrained one) or both"
+        );
     }
     match cald.first_guide() {
         Guide::Target if cald.teacher.is_none() => {
-            bail!("guide target needs the fine-tuned transformer: give --teacher DIR, or choose --guide trajectory or unguided")
+            bail!(
+                "guide target needs the fine-tuned transformer: give --teacher DIR, or choose --guide trajectory or unguided"
+            )
         }
         Guide::Trajectory if config.model.is_none() => {
             bail!("guide trajectory needs the pretrained transformer: give --initial DIR")
         }
         Guide::Waypoint if cald.waypoints.is_empty() => {
-            bail!("guide waypoint needs saved checkpoints: give --waypoints DIR (`finetune --checkpoints N` writes OUT/checkpoints)")
+            bail!(
+                "guide waypoint needs saved checkpoints: give --waypoints DIR (`finetune --checkpoints N` writes OUT/checkpoints)"
+            )
         }
         _ => Ok(()),
     }

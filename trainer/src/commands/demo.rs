@@ -34,14 +34,22 @@ pub(super) fn run(args: Args) -> Result<Outcome> {
     let stop = interrupt::stop_flag()?;
     let temporary = tempfile::tempdir().context("cannot make a temporary folder")?;
     let work = args.keep.as_deref().unwrap_or(temporary.path());
-    let plan = Plan { seed: args.seed, device: args.device, ..Plan::default() };
+    let plan = Plan {
+        seed: args.seed,
+        device: args.device,
+        ..Plan::default()
+    };
     let Some(result) = demo::run(&plan, work, &stop)? else {
         eprintln!("interrupted; no pair was written");
         return Ok(Outcome::Interrupted);
     };
     output::line(&demo::table(&result.rows))?;
     export::demo_pair(&result, &args.out)?;
-    output::line(&format!("pair of the teacher and the {} student: {}", result.best.name, args.out.display()))?;
+    output::line(&format!(
+        "pair of the teacher and the {} student: {}",
+        result.best.name,
+        args.out.display()
+    ))?;
     output::line(&format!("{:.0} s in all", result.seconds))?;
     Ok(Outcome::Done)
 }

@@ -2,9 +2,9 @@
 
 use super::flags::choice;
 use super::{Outcome, output};
+use crate::cald::{EvalOptions, Evaluation};
 use crate::config::{DataConfig, DeviceChoice};
 use crate::metrics::Silent;
-use crate::cald::{EvalOptions, Evaluation};
 use anyhow::{Result, bail};
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -68,7 +68,13 @@ pub(super) struct Fields {
 
 impl Fields {
     /// Options for the engine.
-    pub(super) fn options(self, model: PathBuf, teacher: Option<PathBuf>, valid: Vec<PathBuf>, valid_limit: Option<usize>) -> EvalOptions {
+    pub(super) fn options(
+        self,
+        model: PathBuf,
+        teacher: Option<PathBuf>,
+        valid: Vec<PathBuf>,
+        valid_limit: Option<usize>,
+    ) -> EvalOptions {
         let defaults = DataConfig::default();
         let data = DataConfig {
             valid,
@@ -80,16 +86,31 @@ impl Fields {
             max_length: self.max_length,
             ..DataConfig::default()
         };
-        EvalOptions { model, teacher, data, batch_size: self.batch_size, device: self.device }
+        EvalOptions {
+            model,
+            teacher,
+            data,
+            batch_size: self.batch_size,
+            device: self.device,
+        }
     }
 }
 
 pub(super) fn run(args: Args) -> Result<Outcome> {
-    let files = if args.data.is_empty() { args.files } else { args.data };
+    let files = if args.data.is_empty() {
+        args.files
+    } else {
+        args.data
+    };
     if files.is_empty() {
         bail!("no examples to evaluate on: give --data FILE");
     }
-    let evaluation = crate::evaluate(&args.fields.options(args.model, args.teacher, files, args.limit), &mut Silent)?;
+    let evaluation = crate::evaluate(
+        &args
+            .fields
+            .options(args.model, args.teacher, files, args.limit),
+        &mut Silent,
+    )?;
     if args.json {
         output::json(&to_json(&evaluation))?;
     } else {
@@ -110,7 +131,11 @@ pub(super) fn run(args: Args) -> Result<Outcome> {
 /// Those of `examples`, `loss`, `accuracy`, `perplexity`, `wer`, `cer` that apply to the task, and what else is known.
 pub(super) fn to_json(evaluation: &Evaluation) -> Value {
     let mut value = json!({ "examples": evaluation.examples, "loss": evaluation.loss, "accuracy": evaluation.accuracy });
-    let more = [("agreement", evaluation.agreement), ("teacher_accuracy", evaluation.teacher_accuracy), ("seconds", Some(evaluation.seconds))];
+    let more = [
+        ("agreement", evaluation.agreement),
+        ("teacher_accuracy", evaluation.teacher_accuracy),
+        ("seconds", Some(evaluation.seconds)),
+    ];
     for (name, figure) in more {
         if let Some(figure) = figure {
             value[name] = json!(figure);
@@ -125,10 +150,23 @@ mod tests {
 
     #[test]
     fn json_has_what_applies_and_nothing_else() {
-        let evaluation = Evaluation { examples: 8, loss: 0.5, accuracy: 0.75, ..Default::default() };
+        let evaluation = Evaluation {
+            examples: 8,
+            loss: 0.5,
+            accuracy: 0.75,
+            ..Default::default()
+        };
         let value = to_json(&evaluation);
-        let keys: Vec<&str> = value.as_object().unwrap().keys().map(String::as_str).collect();
+        let keys: Vec<&str> = value
+            .as_object()
+            .unwrap()
+            .keys()
+            .map(String::as_str)
+            .collect();
         assert_eq!(keys, ["examples", "loss", "accuracy", "seconds"]);
-        assert_eq!((&value["examples"], &value["accuracy"]), (&json!(8), &json!(0.75)));
+        assert_eq!(
+            (&value["examples"], &value["accuracy"]),
+            (&json!(8), &json!(0.75))
+        );
     }
 }

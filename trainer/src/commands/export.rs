@@ -1,13 +1,15 @@
 //! `caldera export`
 
 use super::{Outcome, flags::choice, output};
-use crate::config::{DataConfig, DeviceChoice};
 use crate::cald::{EvalOptions, Evaluation};
+use crate::config::{DataConfig, DeviceChoice};
 use crate::data::{Fields, LabelSet, read_files, with_labels};
-use crate::metrics::Silent;
 use crate::demo;
+use crate::metrics::Silent;
 use anyhow::{Context, Result, bail};
-use caldera_models::{Checkpoint, Mixer, Pair, PairData, PairSample, PairScores, TextConfig, TextModel, WeightDtype};
+use caldera_models::{
+    Checkpoint, Mixer, Pair, PairData, PairSample, PairScores, TextConfig, TextModel, WeightDtype,
+};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -53,13 +55,23 @@ pub(super) struct Args {
     #[arg(long, value_name = "TEXT", default_value = "")]
     description: String,
     /// Licence of the weights, as an SPDX expression
-    #[arg(long, visible_alias = "license", value_name = "SPDX", default_value = "")]
+    #[arg(
+        long,
+        visible_alias = "license",
+        value_name = "SPDX",
+        default_value = ""
+    )]
     licence: String,
     /// Name of the training data
     #[arg(long, value_name = "NAME", default_value = "")]
     data_name: String,
     /// Licence of the training data
-    #[arg(long, visible_alias = "data-license", value_name = "NAME", default_value = "")]
+    #[arg(
+        long,
+        visible_alias = "data-license",
+        value_name = "NAME",
+        default_value = ""
+    )]
     data_licence: String,
     /// Where the training data comes from
     #[arg(long, value_name = "TEXT", default_value = "")]
@@ -87,17 +99,29 @@ impl From<Dtype> for WeightDtype {
 }
 
 pub(super) fn run(args: Args) -> Result<Outcome> {
-    let (transformer, linear) = (Checkpoint::read(&args.teacher)?, Checkpoint::read(&args.student)?);
+    let (transformer, linear) = (
+        Checkpoint::read(&args.teacher)?,
+        Checkpoint::read(&args.student)?,
+    );
     let labels = compatible(&args.teacher, &transformer, &args.student, &linear)?;
     let (mut scores, mut samples) = (PairScores::default(), Vec::new());
     if !args.eval.is_empty() {
-        let data = DataConfig { valid: args.eval.clone(), max_length: args.max_length, ..Default::default() };
+        let data = DataConfig {
+            valid: args.eval.clone(),
+            max_length: args.max_length,
+            ..Default::default()
+        };
         samples = some_samples(&data, &labels, args.samples)?;
         scores = measure(&args.teacher, &args.student, &data, args.device)?;
     }
     let name = match args.name {
         Some(name) => name,
-        None => args.out.file_name().context("--out names no folder; give --name")?.to_string_lossy().into_owned(),
+        None => args
+            .out
+            .file_name()
+            .context("--out names no folder; give --name")?
+            .to_string_lossy()
+            .into_owned(),
     };
     if name.is_empty() || name.starts_with('.') || name.contains(['/', '\\']) {
         bail!("--name {name:?}: expected a plain name, as it becomes part of an address");
@@ -107,7 +131,11 @@ pub(super) fn run(args: Args) -> Result<Outcome> {
         task: args.task,
         description: args.description,
         scores,
-        data: PairData { name: args.data_name, licence: args.data_licence, source: args.data_source },
+        data: PairData {
+            name: args.data_name,
+            licence: args.data_licence,
+            source: args.data_source,
+        },
         licence: args.licence,
         labels,
         samples,
@@ -115,37 +143,70 @@ pub(super) fn run(args: Args) -> Result<Outcome> {
     };
     pair.write(&args.out, &transformer, &linear, args.dtype.into())?;
     let bytes: u64 = pair.files.iter().map(|file| file.size).sum();
-    output::line(&format!("{}: {} files, {:.1} MB", args.out.display(), pair.files.len() + 1, bytes as f64 / 1e6))?;
+    output::line(&format!(
+        "{}: {} files, {:.1} MB",
+        args.out.display(),
+        pair.files.len() + 1,
+        bytes as f64 / 1e6
+    ))?;
     Ok(Outcome::Done)
 }
 
 /// The labels of both, or why the two are no pair.
-fn compatible(teacher: &Path, transformer: &Checkpoint, student: &Path, linear: &Checkpoint) -> Result<Vec<String>> {
+fn compatible(
+    teacher: &Path,
+    transformer: &Checkpoint,
+    student: &Path,
+    linear: &Checkpoint,
+) -> Result<Vec<String>> {
     let read = |folder: &Path, checkpoint: &Checkpoint| {
-        TextConfig::from_value(checkpoint.config.clone(), &folder.join("config.json").display().to_string())
+        TextConfig::from_value(
+            checkpoint.config.clone(),
+            &folder.join("config.json").display().to_string(),
+        )
     };
     let (a, b) = (read(teacher, transformer)?, read(student, linear)?);
     if matches!(b.mixer, Mixer::Softmax) {
-        bail!("{}: a transformer, but --student must be a converted model (`caldera convert` writes one)", student.display());
+        bail!(
+            "{}: a transformer, but --student must be a converted model (`caldera convert` writes one)",
+            student.display()
+        );
     }
     if !matches!(a.mixer, Mixer::Softmax) {
-        bail!("{}: a converted model, but --teacher must be a transformer", teacher.display());
+        bail!(
+            "{}: a converted model, but --teacher must be a transformer",
+            teacher.display()
+        );
     }
     for (folder, checkpoint) in [(teacher, transformer), (student, linear)] {
         if checkpoint.tokenizer.is_none() {
-            bail!("{}: no tokenizer.json, which the page needs; copy the one that the model was trained with", folder.display());
+            bail!(
+                "{}: no tokenizer.json, which the page needs; copy the one that the model was trained with",
+                folder.display()
+            );
         }
         // Shapes and names are checked here, not in somebody's browser.
         TextModel::from_checkpoint(checkpoint, &burn::tensor::Device::flex())?;
     }
     if a.labels != b.labels {
-        bail!("{} has the labels {:?}, but {} has {:?}: not a pair", teacher.display(), a.labels, student.display(), b.labels);
+        bail!(
+            "{} has the labels {:?}, but {} has {:?}: not a pair",
+            teacher.display(),
+            a.labels,
+            student.display(),
+            b.labels
+        );
     }
     Ok(b.labels)
 }
 
 /// Both models' figures on the same examples.
-fn measure(teacher: &Path, student: &Path, data: &DataConfig, device: DeviceChoice) -> Result<PairScores> {
+fn measure(
+    teacher: &Path,
+    student: &Path,
+    data: &DataConfig,
+    device: DeviceChoice,
+) -> Result<PairScores> {
     let options = |model: &Path, other: Option<&Path>| EvalOptions {
         model: model.into(),
         teacher: other.map(Into::into),
@@ -156,10 +217,20 @@ fn measure(teacher: &Path, student: &Path, data: &DataConfig, device: DeviceChoi
     let of_teacher = crate::evaluate(&options(teacher, None), &mut Silent)?;
     let of_student = crate::evaluate(&options(student, Some(teacher)), &mut Silent)?;
     let figures = |e: &Evaluation| -> BTreeMap<String, f64> {
-        let all = [("accuracy", Some(e.accuracy)), ("loss", Some(e.loss)), ("agreement", e.agreement), ("examples", Some(e.examples as f64))];
-        all.into_iter().filter_map(|(name, value)| Some((name.to_string(), value?))).collect()
+        let all = [
+            ("accuracy", Some(e.accuracy)),
+            ("loss", Some(e.loss)),
+            ("agreement", e.agreement),
+            ("examples", Some(e.examples as f64)),
+        ];
+        all.into_iter()
+            .filter_map(|(name, value)| Some((name.to_string(), value?)))
+            .collect()
     };
-    Ok(PairScores { teacher: figures(&of_teacher), student: figures(&of_student) })
+    Ok(PairScores {
+        teacher: figures(&of_teacher),
+        student: figures(&of_student),
+    })
 }
 
 /// The first examples of each label in turn.
@@ -174,7 +245,11 @@ fn some_samples(data: &DataConfig, labels: &[String], count: usize) -> Result<Ve
         let taken = seen.entry(label).or_default();
         if samples.len() < count && *taken < most {
             *taken += 1;
-            samples.push(PairSample { text: example.text, pair: example.pair, label: labels.get(label).cloned() });
+            samples.push(PairSample {
+                text: example.text,
+                pair: example.pair,
+                label: labels.get(label).cloned(),
+            });
         }
     }
     Ok(samples)
@@ -182,26 +257,50 @@ fn some_samples(data: &DataConfig, labels: &[String], count: usize) -> Result<Ve
 
 /// The pair that the demo leaves: its teacher and the best guided student, with the figures of its table.
 pub(super) fn demo_pair(result: &demo::Outcome, out: &Path) -> Result<()> {
-    let (transformer, linear) = (Checkpoint::read(&result.teacher)?, Checkpoint::read(&result.student)?);
+    let (transformer, linear) = (
+        Checkpoint::read(&result.teacher)?,
+        Checkpoint::read(&result.student)?,
+    );
     let labels = compatible(&result.teacher, &transformer, &result.student, &linear)?;
     let figures = |row: &demo::Row| {
-        let all = [("accuracy", row.accuracy), ("agreement", row.agreement), ("seconds", row.seconds)];
-        all.into_iter().map(|(name, value)| (name.to_string(), value)).collect()
+        let all = [
+            ("accuracy", row.accuracy),
+            ("agreement", row.agreement),
+            ("seconds", row.seconds),
+        ];
+        all.into_iter()
+            .map(|(name, value)| (name.to_string(), value))
+            .collect()
     };
     let teacher = result.rows.first().context("the demo made no table")?;
     let samples = result.valid.iter().filter(|d| d.text.len() < 600).take(4);
     let mut pair = Pair {
-        name: out.file_name().map_or_else(|| "demo".into(), |name| name.to_string_lossy().into_owned()),
+        name: out
+            .file_name()
+            .map_or_else(|| "demo".into(), |name| name.to_string_lossy().into_owned()),
         task: "text-classification".into(),
         description: format!(
             "A question such as `red?` in the first word, its answer such as `red=west` up to 500 words away. Student guided by {}.",
             result.best.name
         ),
-        scores: PairScores { teacher: figures(teacher), student: figures(&result.best) },
-        data: PairData { name: "Caldera's generated questions".into(), licence: "MIT OR Apache-2.0".into(), source: "generated by `caldera demo`".into() },
+        scores: PairScores {
+            teacher: figures(teacher),
+            student: figures(&result.best),
+        },
+        data: PairData {
+            name: "Caldera's generated questions".into(),
+            licence: "MIT OR Apache-2.0".into(),
+            source: "generated by `caldera demo`".into(),
+        },
         licence: "MIT OR Apache-2.0".into(),
         labels: labels.clone(),
-        samples: samples.map(|d| PairSample { text: d.text.clone(), pair: None, label: labels.get(d.label).cloned() }).collect(),
+        samples: samples
+            .map(|d| PairSample {
+                text: d.text.clone(),
+                pair: None,
+                label: labels.get(d.label).cloned(),
+            })
+            .collect(),
         files: Vec::new(),
     };
     Ok(pair.write(out, &transformer, &linear, WeightDtype::F32)?)

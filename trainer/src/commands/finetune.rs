@@ -46,13 +46,18 @@ pub(super) fn need_training_files(config: &RunConfig) -> Result<()> {
     }
     let data = &config.data;
     for path in data.train.iter().chain(&data.valid).chain(&data.unlabelled) {
-        std::fs::File::open(path).with_context(|| format!("{}: cannot open the data file", path.display()))?;
+        std::fs::File::open(path)
+            .with_context(|| format!("{}: cannot open the data file", path.display()))?;
     }
     Ok(())
 }
 
 /// Writes the report, says where things are, and how to go on.
-pub(super) fn finish(command: &str, config: &RunConfig, summary: Result<RunSummary>) -> Result<Outcome> {
+pub(super) fn finish(
+    command: &str,
+    config: &RunConfig,
+    summary: Result<RunSummary>,
+) -> Result<Outcome> {
     let run: &Path = &config.output;
     if run.join("metrics.jsonl").is_file() {
         report::run::write_or_warn(run);
@@ -61,12 +66,25 @@ pub(super) fn finish(command: &str, config: &RunConfig, summary: Result<RunSumma
     if summary.stopped == StopReason::Interrupted {
         // The run's own config.toml holds every setting, whatever flags there were.
         let file = run.join("config.toml");
-        eprintln!("interrupted after step {}; everything is saved. To go on:", summary.steps);
-        eprintln!("  caldera {command} --config {} --out {} --resume", quoted(&file), quoted(run));
+        eprintln!(
+            "interrupted after step {}; everything is saved. To go on:",
+            summary.steps
+        );
+        eprintln!(
+            "  caldera {command} --config {} --out {} --resume",
+            quoted(&file),
+            quoted(run)
+        );
         return Ok(Outcome::Interrupted);
     }
     if let Some(best) = &summary.best {
-        output::line(&format!("best accuracy {:.4} (loss {:.4}) at step {}: {}", best.accuracy, best.loss, best.step, run.join("best").display()))?;
+        output::line(&format!(
+            "best accuracy {:.4} (loss {:.4}) at step {}: {}",
+            best.accuracy,
+            best.loss,
+            best.step,
+            run.join("best").display()
+        ))?;
     }
     output::line(&format!("last weights: {}", run.join("last").display()))?;
     Ok(Outcome::Done)
@@ -75,8 +93,14 @@ pub(super) fn finish(command: &str, config: &RunConfig, summary: Result<RunSumma
 /// A path as a shell takes it.
 fn quoted(path: &Path) -> String {
     let text = path.display().to_string();
-    let plain = text.chars().all(|c| c.is_alphanumeric() || "/._-+=:@%".contains(c));
-    if plain { text } else { format!("'{}'", text.replace('\'', "'\\''")) }
+    let plain = text
+        .chars()
+        .all(|c| c.is_alphanumeric() || "/._-+=:@%".contains(c));
+    if plain {
+        text
+    } else {
+        format!("'{}'", text.replace('\'', "'\\''"))
+    }
 }
 
 #[cfg(test)]

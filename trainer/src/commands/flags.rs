@@ -1,7 +1,8 @@
 //! Flags that training commands share, laid over a configuration file.
 
 use crate::config::{
-    BestMetric, DeviceChoice, Guide, InitChoice, LayerLoss, MixerChoice, RunConfig, ScheduleKind, SharingChoice, StudentFrom,
+    BestMetric, DeviceChoice, Guide, InitChoice, LayerLoss, MixerChoice, RunConfig, ScheduleKind,
+    SharingChoice, StudentFrom,
 };
 use anyhow::Result;
 use clap::Args;
@@ -206,7 +207,9 @@ impl RunFlags {
         over(&mut optimizer.schedule, flags.schedule);
         match flags.warmup {
             Some(WarmUp::Steps(steps)) => optimizer.warmup_steps = Some(steps),
-            Some(WarmUp::Share(share)) => (optimizer.warmup_steps, optimizer.warmup_ratio) = (None, share),
+            Some(WarmUp::Share(share)) => {
+                (optimizer.warmup_steps, optimizer.warmup_ratio) = (None, share)
+            }
             None => {}
         }
         over(&mut optimizer.weight_decay, flags.weight_decay);
@@ -251,6 +254,9 @@ pub struct CaldFlags {
     /// normal or segments: how the projections start [default: normal]
     #[arg(long, value_name = "NAME", value_parser = choice::<InitChoice>)]
     pub init: Option<InitChoice>,
+    /// Typical sample in tokens, for --init segments [default: as in the training data]
+    #[arg(long, value_name = "N")]
+    pub reference_length: Option<usize>,
     /// mse-sum or normed-mean [default: mse-sum]
     #[arg(long, value_name = "NAME", value_parser = choice::<LayerLoss>)]
     pub layer_loss: Option<LayerLoss>,
@@ -302,6 +308,7 @@ impl CaldFlags {
         over(&mut cald.k, flags.k);
         over(&mut cald.sharing, flags.sharing);
         over(&mut cald.init, flags.init);
+        over_some(&mut cald.reference_length, flags.reference_length);
         over(&mut cald.layer_loss, flags.layer_loss);
         over(&mut cald.alpha_layer, flags.alpha_layer);
         over(&mut cald.alpha_logits, flags.alpha_logits);
@@ -334,13 +341,25 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("run.toml");
         std::fs::write(&file, "seed = 4\n[train]\nmax_steps = 9\nbatch_size = 5\n[cald]\nk = 32\nguide = \"hybrid\"\n").unwrap();
-        let line = parse(&format!("--config {} --epochs 2 --k 16 --schedule cosine-clipped --warmup 7", file.display()));
+        let line = parse(&format!(
+            "--config {} --epochs 2 --k 16 --schedule cosine-clipped --warmup 7",
+            file.display()
+        ));
         let mut config = line.run.resolve().unwrap();
         line.cald.apply(&mut config);
-        assert_eq!((config.seed, config.train.batch_size, config.cald.k), (4, 5, 16));
+        assert_eq!(
+            (config.seed, config.train.batch_size, config.cald.k),
+            (4, 5, 16)
+        );
         assert_eq!((config.train.max_steps, config.train.epochs), (None, 2.0));
-        assert_eq!((config.cald.guide, config.optimizer.schedule), (Guide::Hybrid, ScheduleKind::CosineClipped));
-        assert_eq!((config.optimizer.warmup_steps, config.train.eval_batch_size), (Some(7), 64));
+        assert_eq!(
+            (config.cald.guide, config.optimizer.schedule),
+            (Guide::Hybrid, ScheduleKind::CosineClipped)
+        );
+        assert_eq!(
+            (config.optimizer.warmup_steps, config.train.eval_batch_size),
+            (Some(7), 64)
+        );
     }
 
     #[test]
@@ -348,13 +367,25 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("run.toml");
         std::fs::write(&file, "[train]\nepoch = 2\n").unwrap();
-        let error = format!("{:#}", parse(&format!("--config {}", file.display())).run.resolve().unwrap_err());
-        assert!(error.contains("epoch") && error.contains("run.toml"), "{error}");
+        let error = format!(
+            "{:#}",
+            parse(&format!("--config {}", file.display()))
+                .run
+                .resolve()
+                .unwrap_err()
+        );
+        assert!(
+            error.contains("epoch") && error.contains("run.toml"),
+            "{error}"
+        );
     }
 
     #[test]
     fn a_bad_choice_lists_the_good_ones() {
-        let error = Line::try_parse_from(["x", "--guide", "nobody"]).err().unwrap().to_string();
+        let error = Line::try_parse_from(["x", "--guide", "nobody"])
+            .err()
+            .unwrap()
+            .to_string();
         for name in ["unguided", "target", "trajectory", "waypoint", "hybrid"] {
             assert!(error.contains(name), "{error}");
         }

@@ -40,7 +40,13 @@ pub(super) fn run(args: Args) -> Result<Outcome> {
     let (device, line) = crate::select_device(args.device)?;
     eprintln!("device: {line}");
     let model = TextModel::load(&args.model, &device)?;
-    let cannot = || format!("{}: does not fit the model {}", args.input.display(), args.model.display());
+    let cannot = || {
+        format!(
+            "{}: does not fit the model {}",
+            args.input.display(),
+            args.model.display()
+        )
+    };
     model.validate(&batch_ids.rows).with_context(cannot)?;
     if let Some(types) = &type_ids {
         model.validate_type_ids(types).with_context(cannot)?;
@@ -49,11 +55,13 @@ pub(super) fn run(args: Args) -> Result<Outcome> {
     let views: Vec<(String, TensorView<'_>)> = results
         .iter()
         .map(|r| {
-            let view = TensorView::new(Dtype::F32, r.shape.clone(), &r.bytes).map_err(|e| anyhow!("tensor {}: {e}", r.name))?;
+            let view = TensorView::new(Dtype::F32, r.shape.clone(), &r.bytes)
+                .map_err(|e| anyhow!("tensor {}: {e}", r.name))?;
             Ok((r.name.clone(), view))
         })
         .collect::<Result<_>>()?;
-    let bytes = safetensors::serialize(views, None).context("the results do not fit a safetensors file")?;
+    let bytes =
+        safetensors::serialize(views, None).context("the results do not fit a safetensors file")?;
     write_whole(&args.output, &bytes)?;
     eprintln!("{} tensors in {}", results.len(), args.output.display());
     Ok(Outcome::Done)
@@ -71,9 +79,20 @@ struct Result32 {
     bytes: Vec<u8>,
 }
 
-fn forward(model: &TextModel, ids: &Ids, types: Option<&[Vec<u32>]>, device: &Device) -> Result<Vec<Result32>> {
+fn forward(
+    model: &TextModel,
+    ids: &Ids,
+    types: Option<&[Vec<u32>]>,
+    device: &Device,
+) -> Result<Vec<Result32>> {
     let batch = TextBatch::new(&ids.rows, types, model.config.pad_token_id, device);
-    let output = model.forward(&batch, &ForwardOptions { hidden_states: true, dropout: false });
+    let output = model.forward(
+        &batch,
+        &ForwardOptions {
+            hidden_states: true,
+            dropout: false,
+        },
+    );
     let mut results = Vec::new();
     if let Some(logits) = output.logits {
         results.push(read("logits", logits)?);
@@ -103,22 +122,34 @@ fn read<const D: usize>(name: &str, tensor: Tensor<D>) -> Result<Result32> {
         .convert::<f32>()
         .try_to_vec()
         .map_err(|e| anyhow!("{name}: cannot be read from the device: {e:?}"))?;
-    Ok(Result32 { name: name.into(), shape, bytes: values.iter().flat_map(|v| v.to_le_bytes()).collect() })
+    Ok(Result32 {
+        name: name.into(),
+        shape,
+        bytes: values.iter().flat_map(|v| v.to_le_bytes()).collect(),
+    })
 }
 
 /// A matrix of integers with its shape.
 type IntMatrix = ([usize; 2], Vec<i64>);
 
 fn read_input(path: &Path) -> Result<(Ids, Option<Vec<Vec<u32>>>)> {
-    let bytes = std::fs::read(path).with_context(|| format!("{}: cannot read the input", path.display()))?;
-    let file = SafeTensors::deserialize(&bytes)
-        .map_err(|e| anyhow!("{}: not a whole safetensors file ({e}); write it again", path.display()))?;
+    let bytes = std::fs::read(path)
+        .with_context(|| format!("{}: cannot read the input", path.display()))?;
+    let file = SafeTensors::deserialize(&bytes).map_err(|e| {
+        anyhow!(
+            "{}: not a whole safetensors file ({e}); write it again",
+            path.display()
+        )
+    })?;
     parse_input(&file).with_context(|| path.display().to_string())
 }
 
 fn parse_input(file: &SafeTensors<'_>) -> Result<(Ids, Option<Vec<Vec<u32>>>)> {
     let Some((shape, ids)) = ints(file, "input_ids")? else {
-        bail!("tensor input_ids: expected it with shape [B, L], found {:?}", file.names());
+        bail!(
+            "tensor input_ids: expected it with shape [B, L], found {:?}",
+            file.names()
+        );
     };
     let [batch, length] = shape;
     if batch == 0 || length == 0 {
@@ -127,39 +158,71 @@ fn parse_input(file: &SafeTensors<'_>) -> Result<(Ids, Option<Vec<Vec<u32>>>)> {
     let same_shape = |name: &str| -> Result<Option<IntMatrix>> {
         let found = ints(file, name)?;
         match &found {
-            Some((other, _)) if *other != shape => bail!("tensor {name}: expected the shape of input_ids {shape:?}, found {other:?}"),
+            Some((other, _)) if *other != shape => {
+                bail!("tensor {name}: expected the shape of input_ids {shape:?}, found {other:?}")
+            }
             _ => Ok(found),
         }
     };
     let lengths = match same_shape("attention_mask")? {
-        Some((_, mask)) => Lengths::from_mask(&mask, batch, length)
-            .map_err(|e| anyhow!("tensor attention_mask: {e}; samples must be padded at the right"))?,
+        Some((_, mask)) => Lengths::from_mask(&mask, batch, length).map_err(|e| {
+            anyhow!("tensor attention_mask: {e}; samples must be padded at the right")
+        })?,
         None => Lengths::full(batch, length),
     };
     let rows = |name: &str, values: &[i64]| -> Result<Vec<Vec<u32>>> {
         let row = |(row, &n): (&[i64], &u32)| {
             row[..n as usize]
                 .iter()
-                .map(|&v| u32::try_from(v).map_err(|_| anyhow!("tensor {name}: expected an id from 0 up, found {v}")))
+                .map(|&v| {
+                    u32::try_from(v)
+                        .map_err(|_| anyhow!("tensor {name}: expected an id from 0 up, found {v}"))
+                })
                 .collect()
         };
-        values.chunks(length).zip(lengths.as_slice()).map(row).collect()
+        values
+            .chunks(length)
+            .zip(lengths.as_slice())
+            .map(row)
+            .collect()
     };
-    let types = same_shape("token_type_ids")?.map(|(_, values)| rows("token_type_ids", &values)).transpose()?;
-    Ok((Ids { rows: rows("input_ids", &ids)?, length }, types))
+    let types = same_shape("token_type_ids")?
+        .map(|(_, values)| rows("token_type_ids", &values))
+        .transpose()?;
+    Ok((
+        Ids {
+            rows: rows("input_ids", &ids)?,
+            length,
+        },
+        types,
+    ))
 }
 
 /// A matrix of integers by name; the fixtures' `in.` may stand before it.
 fn ints(file: &SafeTensors<'_>, name: &str) -> Result<Option<IntMatrix>> {
-    let Ok(view) = file.tensor(name).or_else(|_| file.tensor(&format!("in.{name}"))) else {
+    let Ok(view) = file
+        .tensor(name)
+        .or_else(|_| file.tensor(&format!("in.{name}")))
+    else {
         return Ok(None);
     };
     let &[rows, columns] = view.shape() else {
-        bail!("tensor {name}: expected the shape [B, L], found {:?}", view.shape());
+        bail!(
+            "tensor {name}: expected the shape [B, L], found {:?}",
+            view.shape()
+        );
     };
     let values = match view.dtype() {
-        Dtype::I64 => view.data().chunks_exact(8).map(|b| i64::from_le_bytes(b.try_into().expect("chunks of 8"))).collect(),
-        Dtype::I32 => view.data().chunks_exact(4).map(|b| i64::from(i32::from_le_bytes(b.try_into().expect("chunks of 4")))).collect(),
+        Dtype::I64 => view
+            .data()
+            .chunks_exact(8)
+            .map(|b| i64::from_le_bytes(b.try_into().expect("chunks of 8")))
+            .collect(),
+        Dtype::I32 => view
+            .data()
+            .chunks_exact(4)
+            .map(|b| i64::from(i32::from_le_bytes(b.try_into().expect("chunks of 4"))))
+            .collect(),
         Dtype::U8 | Dtype::BOOL => view.data().iter().map(|&b| i64::from(b)).collect(),
         other => bail!("tensor {name}: expected i64 or i32, found {other:?}"),
     };
@@ -171,8 +234,14 @@ mod tests {
     use super::*;
 
     fn file(tensors: &[(&str, &[usize], &[i64])]) -> Vec<u8> {
-        let bytes: Vec<Vec<u8>> = tensors.iter().map(|t| t.2.iter().flat_map(|v| v.to_le_bytes()).collect()).collect();
-        let views = tensors.iter().zip(&bytes).map(|(t, b)| (t.0, TensorView::new(Dtype::I64, t.1.to_vec(), b).unwrap()));
+        let bytes: Vec<Vec<u8>> = tensors
+            .iter()
+            .map(|t| t.2.iter().flat_map(|v| v.to_le_bytes()).collect())
+            .collect();
+        let views = tensors
+            .iter()
+            .zip(&bytes)
+            .map(|(t, b)| (t.0, TensorView::new(Dtype::I64, t.1.to_vec(), b).unwrap()));
         safetensors::serialize(views, None).unwrap()
     }
 
@@ -182,9 +251,15 @@ mod tests {
 
     #[test]
     fn rows_lose_their_padding_and_the_width_is_kept() {
-        let bytes = file(&[("input_ids", &[2, 3], &[5, 6, 0, 7, 8, 9]), ("attention_mask", &[2, 3], &[1, 1, 0, 1, 1, 1])]);
+        let bytes = file(&[
+            ("input_ids", &[2, 3], &[5, 6, 0, 7, 8, 9]),
+            ("attention_mask", &[2, 3], &[1, 1, 0, 1, 1, 1]),
+        ]);
         let (ids, types) = parse(&bytes).unwrap();
-        assert_eq!((ids.rows, ids.length, types), (vec![vec![5, 6], vec![7, 8, 9]], 3, None));
+        assert_eq!(
+            (ids.rows, ids.length, types),
+            (vec![vec![5, 6], vec![7, 8, 9]], 3, None)
+        );
     }
 
     #[test]
@@ -193,8 +268,20 @@ mod tests {
             (vec![("ids", &[1usize, 1][..], &[1i64][..])], "input_ids"),
             (vec![("input_ids", &[2][..], &[1, 2][..])], "[B, L]"),
             (vec![("input_ids", &[1, 2][..], &[1, -2][..])], "-2"),
-            (vec![("input_ids", &[1, 2][..], &[1, 2][..]), ("attention_mask", &[1, 2][..], &[0, 1][..])], "attention_mask"),
-            (vec![("input_ids", &[1, 2][..], &[1, 2][..]), ("token_type_ids", &[1, 1][..], &[0][..])], "token_type_ids"),
+            (
+                vec![
+                    ("input_ids", &[1, 2][..], &[1, 2][..]),
+                    ("attention_mask", &[1, 2][..], &[0, 1][..]),
+                ],
+                "attention_mask",
+            ),
+            (
+                vec![
+                    ("input_ids", &[1, 2][..], &[1, 2][..]),
+                    ("token_type_ids", &[1, 1][..], &[0][..]),
+                ],
+                "token_type_ids",
+            ),
         ] {
             let error = format!("{:#}", parse(&file(&tensors)).err().unwrap());
             assert!(error.contains(word), "no `{word}` in: {error}");

@@ -38,8 +38,8 @@ Example: a teacher, a student guided by it, a pair for the page
 
 #[derive(Subcommand)]
 enum Command {
-    Finetune(finetune::Args),
-    Convert(convert::Args),
+    Finetune(Box<finetune::Args>),
+    Convert(Box<convert::Args>),
     Eval(eval::Args),
     Predict(predict::Args),
     Export(export::Args),
@@ -65,14 +65,17 @@ pub fn main() -> ExitCode {
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         .with_env_filter(
-            tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "error".into()),
+            tracing_subscriber::EnvFilter::try_from_default_env()
+                .unwrap_or_else(|_| "error".into()),
         )
         .init();
     // A panic is a bug of ours, not of the input: it is told as such, in one place and without a wall of text.
-    std::panic::set_hook(Box::new(|info| tracing::debug!("{info}\n{}", std::backtrace::Backtrace::force_capture())));
+    std::panic::set_hook(Box::new(|info| {
+        tracing::debug!("{info}\n{}", std::backtrace::Backtrace::force_capture())
+    }));
     let ran = std::panic::catch_unwind(|| match cli.command {
-        Command::Finetune(args) => finetune::run(args),
-        Command::Convert(args) => convert::run(args),
+        Command::Finetune(args) => finetune::run(*args),
+        Command::Convert(args) => convert::run(*args),
         Command::Eval(args) => eval::run(args),
         Command::Predict(args) => predict::run(args),
         Command::Export(args) => export::run(args),
@@ -93,7 +96,9 @@ pub fn main() -> ExitCode {
         }
         Err(panic) => {
             eprintln!("error: {}", panic_text(&*panic));
-            eprintln!("  this is a bug or a machine out of memory; RUST_LOG=caldera_trainer=debug shows where it happened");
+            eprintln!(
+                "  this is a bug or a machine out of memory; RUST_LOG=caldera_trainer=debug shows where it happened"
+            );
             ExitCode::FAILURE
         }
     }
@@ -114,7 +119,10 @@ fn tell(error: &anyhow::Error) {
 
 /// What a panic said.
 pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(ToString::to_string).or_else(|| panic.downcast_ref::<String>().cloned());
+    let text = panic
+        .downcast_ref::<&str>()
+        .map(ToString::to_string)
+        .or_else(|| panic.downcast_ref::<String>().cloned());
     text.unwrap_or_else(|| "an unknown reason".into())
 }
 
@@ -127,8 +135,15 @@ mod tests {
     fn every_command_shows_an_example() {
         fn walk(command: &clap::Command, seen: &mut usize) {
             *seen += 1;
-            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
-            assert!(help.contains("Example") && help.contains("caldera "), "{}: no example", command.get_name());
+            let help = command
+                .get_after_help()
+                .map(ToString::to_string)
+                .unwrap_or_default();
+            assert!(
+                help.contains("Example") && help.contains("caldera "),
+                "{}: no example",
+                command.get_name()
+            );
             command.get_subcommands().for_each(|c| walk(c, seen));
         }
         let command = Cli::command();

@@ -41,19 +41,32 @@ pub(super) fn run(args: Args) -> Result<Outcome> {
     let texts: Vec<(String, Option<String>)> = match &args.file {
         Some(path) if path != Path::new("-") => {
             let fields = DataFields::from_config(&options.data).unlabelled();
-            read_records(path, &fields, None)?.into_iter().map(|record| (record.text, record.pair)).collect()
+            read_records(path, &fields, None)?
+                .into_iter()
+                .map(|record| (record.text, record.pair))
+                .collect()
         }
         None if !args.texts.is_empty() => {
             if args.pair.is_some() && args.texts.len() > 1 {
-                bail!("--pair goes with one text, but {} were given", args.texts.len());
+                bail!(
+                    "--pair goes with one text, but {} were given",
+                    args.texts.len()
+                );
             }
-            args.texts.into_iter().map(|text| (text, args.pair.clone())).collect()
+            args.texts
+                .into_iter()
+                .map(|text| (text, args.pair.clone()))
+                .collect()
         }
         _ => from_standard_input()?,
     };
     let predictions = crate::predict(&options, &texts)?;
     for ((text, pair), prediction) in texts.iter().zip(&predictions) {
-        let probability = prediction.probabilities.get(prediction.label).copied().unwrap_or(f64::NAN);
+        let probability = prediction
+            .probabilities
+            .get(prediction.label)
+            .copied()
+            .unwrap_or(f64::NAN);
         if args.json {
             let mut value = json!({ "text": text, "label": prediction.label, "name": prediction.name, "probabilities": prediction.probabilities });
             if let Some(pair) = pair {
@@ -72,8 +85,16 @@ fn from_standard_input() -> Result<Vec<(String, Option<String>)>> {
     if input.is_terminal() {
         eprintln!("reading texts from standard input, one a line, to the end of input (Ctrl-D)");
     }
-    let lines: Vec<String> = input.lock().lines().collect::<Result<_, _>>().context("standard input: not text in UTF-8")?;
-    let texts: Vec<_> = lines.into_iter().filter(|line| !line.trim().is_empty()).map(|line| (line, None)).collect();
+    let lines: Vec<String> = input
+        .lock()
+        .lines()
+        .collect::<Result<_, _>>()
+        .context("standard input: not text in UTF-8")?;
+    let texts: Vec<_> = lines
+        .into_iter()
+        .filter(|line| !line.trim().is_empty())
+        .map(|line| (line, None))
+        .collect();
     if texts.is_empty() {
         bail!("no texts: give them as arguments, with --file, or on standard input");
     }

@@ -2,10 +2,12 @@
 
 pub mod task;
 
-use crate::config::{DeviceChoice, Guide, InitChoice, RunConfig, ScheduleKind, SharingChoice, StudentFrom};
+use crate::cald::{EvalOptions, Evaluation};
+use crate::config::{
+    DeviceChoice, Guide, InitChoice, RunConfig, ScheduleKind, SharingChoice, StudentFrom,
+};
 use crate::metrics::{Observer, RunSummary, Silent, StopReason};
 use crate::report::{progress::Progress, write_whole};
-use crate::cald::{EvalOptions, Evaluation};
 use anyhow::{Context, Result};
 use burn::tensor::Device;
 use caldera_models::{TextConfig, TextModel, WeightDtype};
@@ -31,6 +33,9 @@ pub struct Plan {
     pub heads: usize,
     /// Positions that the student's keys and values are projected to.
     pub k: usize,
+    /// Typical length that the projections start for. Shorter than the documents': a slot then takes every so manyth position instead of
+    /// a long stretch, and one fact among filler words is not averaged away.
+    pub reference_length: usize,
     /// Documents in a batch.
     pub batch_size: usize,
     /// Steps of the model that all start from, on short documents.
@@ -60,6 +65,7 @@ impl Default for Plan {
             layers: 2,
             heads: 4,
             k: 64,
+            reference_length: 55,
             batch_size: 32,
             pretraining_steps: 160,
             teacher_steps: 180,
@@ -108,7 +114,13 @@ pub struct Outcome {
 }
 
 /// The students, in the order of the table.
-pub const GUIDES: [Guide; 5] = [Guide::Unguided, Guide::Target, Guide::Trajectory, Guide::Waypoint, Guide::Hybrid];
+pub const GUIDES: [Guide; 5] = [
+    Guide::Unguided,
+    Guide::Target,
+    Guide::Trajectory,
+    Guide::Waypoint,
+    Guide::Hybrid,
+];
 
 /// Checkpoints of the teacher's training that guide the waypoint student.
 const WAYPOINTS: u64 = 5;
@@ -122,27 +134,67 @@ pub fn run(plan: &Plan, work: &Path, stop: &AtomicBool) -> Result<Option<Outcome
     let device_line = crate::select_device(plan.device)?.1;
     eprintln!("device: {device_line}");
     let demo = Demo { plan, work, stop };
-    let valid = task::documents(plan.valid_documents, task::MIN_LENGTH..=task::MAX_LENGTH, plan.seed + 1);
+    let valid = task::documents(
+        plan.valid_documents,
+        task::MIN_LENGTH..=task::MAX_LENGTH,
+        plan.seed + 1,
+    );
     demo.write_documents("valid.jsonl", &valid)?;
     demo.training_documents("short.jsonl", plan.pretraining_steps, task::SHORT, 2)?;
-    demo.training_documents("train.jsonl", plan.teacher_steps.max(plan.student_steps), task::MIN_LENGTH..=task::MAX_LENGTH, 3)?;
+    demo.training_documents(
+        "train.jsonl",
+        plan.teacher_steps.max(plan.student_steps),
+        task::MIN_LENGTH..=task::MAX_LENGTH,
+        3,
+    )?;
     demo.random_model("start")?;
 
-    let Some(_) = demo.finetune("pretrain", "start", "short.jsonl", plan.pretraining_steps, 0)? else { return Ok(None) };
-    let Some(teacher) = demo.finetune("teacher", "pretrain/last", "train.jsonl", plan.teacher_steps, WAYPOINTS)? else { return Ok(None) };
+    let Some(_) = demo.finetune(
+        "pretrain",
+        "start",
+        "short.jsonl",
+        plan.pretraining_steps,
+        0,
+    )?
+    else {
+        return Ok(None);
+    };
+    let Some(teacher) = demo.finetune(
+        "teacher",
+        "pretrain/last",
+        "train.jsonl",
+        plan.teacher_steps,
+        WAYPOINTS,
+    )?
+    else {
+        return Ok(None);
+    };
     let folder = work.join("teacher/last");
     let mut rows = vec![demo.row("teacher", &folder, &folder, &teacher)?];
     for guide in GUIDES {
         let name = format!("{guide:?}").to_lowercase();
-        let Some(summary) = demo.convert(guide, &name)? else { return Ok(None) };
+        let Some(summary) = demo.convert(guide, &name)? else {
+            return Ok(None);
+        };
         rows.push(demo.row(&name, &work.join(&name).join("last"), &folder, &summary)?);
         if stop.load(Ordering::SeqCst) {
             return Ok(None);
         }
     }
     // The first two rows are the teacher and the unguided student.
-    let best = rows[2..].iter().max_by(|a, b| a.accuracy.total_cmp(&b.accuracy)).context("no guided student")?.clone();
-    Ok(Some(Outcome { teacher: folder, student: best.folder.clone(), best, rows, valid, seconds: start.elapsed().as_secs_f64() }))
+    let best = rows[2..]
+        .iter()
+        .max_by(|a, b| a.accuracy.total_cmp(&b.accuracy))
+        .context("no guided student")?
+        .clone();
+    Ok(Some(Outcome {
+        teacher: folder,
+        student: best.folder.clone(),
+        best,
+        rows,
+        valid,
+        seconds: start.elapsed().as_secs_f64(),
+    }))
 }
 
 struct Demo<'a> {
@@ -153,20 +205,40 @@ struct Demo<'a> {
 
 impl Demo<'_> {
     fn write_documents(&self, name: &str, documents: &[task::Document]) -> Result<()> {
-        let lines: String = documents.iter().map(|d| format!("{}\n", json!({ "text": d.text, "label": d.label }))).collect();
+        let lines: String = documents
+            .iter()
+            .map(|d| format!("{}\n", json!({ "text": d.text, "label": d.label })))
+            .collect();
         write_whole(&self.work.join(name), lines.as_bytes())
     }
 
     /// As many documents as the steps take, so that none is seen twice.
-    fn training_documents(&self, name: &str, steps: u64, lengths: RangeInclusive<usize>, salt: u64) -> Result<()> {
+    fn training_documents(
+        &self,
+        name: &str,
+        steps: u64,
+        lengths: RangeInclusive<usize>,
+        salt: u64,
+    ) -> Result<()> {
         let count = steps as usize * self.plan.batch_size;
-        self.write_documents(name, &task::documents(count, lengths, self.plan.seed.wrapping_add(salt)))
+        self.write_documents(
+            name,
+            &task::documents(count, lengths, self.plan.seed.wrapping_add(salt)),
+        )
     }
 
     fn random_model(&self, name: &str) -> Result<()> {
         let plan = self.plan;
-        let labels: serde_json::Map<_, _> = task::PLACES.iter().enumerate().map(|(i, p)| (i.to_string(), json!(p))).collect();
-        let numbers: serde_json::Map<_, _> = task::PLACES.iter().enumerate().map(|(i, p)| (p.to_string(), json!(i))).collect();
+        let labels: serde_json::Map<_, _> = task::PLACES
+            .iter()
+            .enumerate()
+            .map(|(i, p)| (i.to_string(), json!(p)))
+            .collect();
+        let numbers: serde_json::Map<_, _> = task::PLACES
+            .iter()
+            .enumerate()
+            .map(|(i, p)| (p.to_string(), json!(i)))
+            .collect();
         let config = json!({
             "architectures": ["BertForSequenceClassification"], "model_type": "bert", "vocab_size": task::vocabulary().len(),
             "hidden_size": plan.hidden_size, "num_hidden_layers": plan.layers, "num_attention_heads": plan.heads,
@@ -178,11 +250,18 @@ impl Demo<'_> {
         let config = TextConfig::from_value(config, "the demo's configuration")?;
         let mut model = TextModel::random(config, plan.seed, &Device::flex());
         model.set_tokenizer_json(Some(task::tokenizer()?));
-        Ok(model.to_checkpoint()?.write(&self.work.join(name), WeightDtype::F32)?)
+        Ok(model
+            .to_checkpoint()?
+            .write(&self.work.join(name), WeightDtype::F32)?)
     }
 
     fn config(&self, name: &str, train: &str, steps: u64, rate: f64) -> RunConfig {
-        let mut config = RunConfig { output: self.work.join(name), device: self.plan.device, seed: self.plan.seed, ..Default::default() };
+        let mut config = RunConfig {
+            output: self.work.join(name),
+            device: self.plan.device,
+            seed: self.plan.seed,
+            ..Default::default()
+        };
         config.data.train = vec![self.work.join(train)];
         config.train.max_steps = Some(steps);
         config.train.batch_size = self.plan.batch_size;
@@ -194,11 +273,21 @@ impl Demo<'_> {
         config
     }
 
-    fn finetune(&self, name: &str, from: &str, train: &str, steps: u64, checkpoints: u64) -> Result<Option<RunSummary>> {
+    fn finetune(
+        &self,
+        name: &str,
+        from: &str,
+        train: &str,
+        steps: u64,
+        checkpoints: u64,
+    ) -> Result<Option<RunSummary>> {
         let mut config = self.config(name, train, steps, self.plan.teacher_rate);
         config.model = Some(self.work.join(from));
         config.train.checkpoints = checkpoints;
-        self.finished(crate::finetune(&config, self.stop, &mut *self.observer(name)).with_context(|| format!("training: {name}"))?)
+        self.finished(
+            crate::finetune(&config, self.stop, &mut *self.observer(name))
+                .with_context(|| format!("training: {name}"))?,
+        )
     }
 
     fn convert(&self, guide: Guide, name: &str) -> Result<Option<RunSummary>> {
@@ -213,13 +302,21 @@ impl Demo<'_> {
         cald.hybrid_guide = Guide::Target;
         cald.hybrid_fraction = 0.75;
         // Target and hybrid start as the teacher does their guiding; the others, as in the paper, where the teacher started.
-        cald.student_from = Some(if matches!(guide, Guide::Target | Guide::Hybrid) { StudentFrom::Teacher } else { StudentFrom::Initial });
+        cald.student_from = Some(if matches!(guide, Guide::Target | Guide::Hybrid) {
+            StudentFrom::Teacher
+        } else {
+            StudentFrom::Initial
+        });
         cald.k = plan.k;
         cald.sharing = SharingChoice::Kv;
         cald.init = InitChoice::Segments;
+        cald.reference_length = Some(plan.reference_length);
         cald.alpha_layer = plan.alpha_layer;
         cald.alpha_logits = plan.alpha_logits;
-        self.finished(crate::convert(&config, self.stop, &mut *self.observer(name)).with_context(|| format!("conversion: {name}"))?)
+        self.finished(
+            crate::convert(&config, self.stop, &mut *self.observer(name))
+                .with_context(|| format!("conversion: {name}"))?,
+        )
     }
 
     fn observer(&self, name: &str) -> Box<dyn Observer> {
@@ -231,9 +328,18 @@ impl Demo<'_> {
     }
 
     fn row(&self, name: &str, model: &Path, teacher: &Path, summary: &RunSummary) -> Result<Row> {
-        let mut options = EvalOptions { model: model.into(), teacher: Some(teacher.into()), device: self.plan.device, ..Default::default() };
+        let mut options = EvalOptions {
+            model: model.into(),
+            teacher: Some(teacher.into()),
+            device: self.plan.device,
+            ..Default::default()
+        };
         options.data.valid = vec![self.work.join("valid.jsonl")];
-        let Evaluation { accuracy, agreement, .. } = crate::evaluate(&options, &mut Silent)?;
+        let Evaluation {
+            accuracy,
+            agreement,
+            ..
+        } = crate::evaluate(&options, &mut Silent)?;
         Ok(Row {
             name: name.into(),
             accuracy,
@@ -247,9 +353,19 @@ impl Demo<'_> {
 
 /// The table as text.
 pub fn table(rows: &[Row]) -> String {
-    let mut text = format!("{:<12} {:>9} {:>11} {:>6} {:>9}\n", "model", "accuracy", "agreement", "steps", "seconds");
+    let mut text = format!(
+        "{:<12} {:>9} {:>11} {:>6} {:>9}\n",
+        "model", "accuracy", "agreement", "steps", "seconds"
+    );
     for row in rows {
-        text += &format!("{:<12} {:>8.1}% {:>10.1}% {:>6} {:>9.1}\n", row.name, 100.0 * row.accuracy, 100.0 * row.agreement, row.steps, row.seconds);
+        text += &format!(
+            "{:<12} {:>8.1}% {:>10.1}% {:>6} {:>9.1}\n",
+            row.name,
+            100.0 * row.accuracy,
+            100.0 * row.agreement,
+            row.steps,
+            row.seconds
+        );
     }
     text
 }

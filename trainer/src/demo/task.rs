@@ -20,9 +20,10 @@ pub const COLOURS: [&str; 4] = ["red", "blue", "green", "yellow"];
 /// The labels, in the order of their indices.
 pub const PLACES: [&str; 4] = ["north", "east", "south", "west"];
 const FILLER: [&str; 40] = [
-    "the", "a", "of", "and", "to", "in", "it", "was", "that", "on", "stone", "river", "road", "house", "tree", "wind", "rain", "cloud", "hill", "sea",
-    "bird", "horse", "bread", "lamp", "door", "field", "winter", "summer", "night", "day", "long", "old", "small", "quiet", "near", "under", "over",
-    "again", "slowly", "there",
+    "the", "a", "of", "and", "to", "in", "it", "was", "that", "on", "stone", "river", "road",
+    "house", "tree", "wind", "rain", "cloud", "hill", "sea", "bird", "horse", "bread", "lamp",
+    "door", "field", "winter", "summer", "night", "day", "long", "old", "small", "quiet", "near",
+    "under", "over", "again", "slowly", "there",
 ];
 
 /// Longest document in tokens, `[CLS]` and `[SEP]` included.
@@ -44,7 +45,9 @@ pub struct Document {
 /// `count` documents with lengths (in tokens) from `lengths`, the same for the same seed; labels come up equally often up to one.
 pub fn documents(count: usize, lengths: RangeInclusive<usize>, seed: u64) -> Vec<Document> {
     let mut random = StdRng::seed_from_u64(seed);
-    (0..count).map(|index| document(&mut random, &lengths, index % PLACES.len())).collect()
+    (0..count)
+        .map(|index| document(&mut random, &lengths, index % PLACES.len()))
+        .collect()
 }
 
 fn document(random: &mut StdRng, lengths: &RangeInclusive<usize>, label: usize) -> Document {
@@ -56,21 +59,38 @@ fn document(random: &mut StdRng, lengths: &RangeInclusive<usize>, label: usize) 
     let asked = colours[0];
     let mut places: Vec<usize> = (1..words).collect();
     places.shuffle(random);
-    let mut text: Vec<String> = (0..words).map(|_| FILLER[random.random_range(0..FILLER.len())].to_string()).collect();
+    let mut text: Vec<String> = (0..words)
+        .map(|_| FILLER[random.random_range(0..FILLER.len())].to_string())
+        .collect();
     text[0] = format!("{}?", COLOURS[asked]);
     for (&colour, &at) in colours.iter().zip(&places) {
-        let place = if colour == asked { label } else { random.random_range(0..PLACES.len()) };
+        let place = if colour == asked {
+            label
+        } else {
+            random.random_range(0..PLACES.len())
+        };
         text[at] = format!("{}={}", COLOURS[colour], PLACES[place]);
     }
-    Document { text: text.join(" "), label }
+    Document {
+        text: text.join(" "),
+        label,
+    }
 }
 
 /// Every token, special ones first; the index is the id.
 pub fn vocabulary() -> Vec<String> {
-    let special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"].into_iter().map(String::from);
+    let special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
+        .into_iter()
+        .map(String::from);
     let questions = COLOURS.iter().map(|colour| format!("{colour}?"));
-    let facts = COLOURS.iter().flat_map(|colour| PLACES.iter().map(move |place| format!("{colour}={place}")));
-    special.chain(questions).chain(facts).chain(FILLER.into_iter().map(String::from)).collect()
+    let facts = COLOURS
+        .iter()
+        .flat_map(|colour| PLACES.iter().map(move |place| format!("{colour}={place}")));
+    special
+        .chain(questions)
+        .chain(facts)
+        .chain(FILLER.into_iter().map(String::from))
+        .collect()
 }
 
 /// The task's `tokenizer.json`: one token a word, `[CLS] … [SEP]`.
@@ -88,10 +108,16 @@ pub fn tokenizer() -> Result<Vec<u8>> {
     tokenizer
         .with_normalizer(Some(Lowercase))
         .with_pre_tokenizer(Some(WhitespaceSplit))
-        .with_post_processor(Some(BertProcessing::new(("[SEP]".into(), 3), ("[CLS]".into(), 2))));
+        .with_post_processor(Some(BertProcessing::new(
+            ("[SEP]".into(), 3),
+            ("[CLS]".into(), 2),
+        )));
     let special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"].map(|token| AddedToken::from(token, true));
     tokenizer.add_special_tokens(&special);
-    tokenizer.to_string(true).map(String::into_bytes).map_err(|e| anyhow!("the demo's tokenizer: {e}"))
+    tokenizer
+        .to_string(true)
+        .map(String::into_bytes)
+        .map_err(|e| anyhow!("the demo's tokenizer: {e}"))
 }
 
 #[cfg(test)]
@@ -107,7 +133,10 @@ mod tests {
             let words: Vec<&str> = one.text.split(' ').collect();
             assert!((MIN_LENGTH..=MAX_LENGTH).contains(&(words.len() + 2)));
             let asked = words[0].strip_suffix('?').unwrap();
-            let answers: Vec<&&str> = words.iter().filter(|w| w.starts_with(&format!("{asked}="))).collect();
+            let answers: Vec<&&str> = words
+                .iter()
+                .filter(|w| w.starts_with(&format!("{asked}=")))
+                .collect();
             assert_eq!(answers.len(), 1);
             assert!(answers[0].ends_with(PLACES[one.label]));
         }
@@ -121,7 +150,10 @@ mod tests {
         for one in documents(20, SHORT, 3) {
             let encoding = tokenizer.encode(one.text.as_str(), true).unwrap();
             let ids = encoding.get_ids();
-            assert_eq!((ids.len(), ids[0], ids[ids.len() - 1]), (one.text.split(' ').count() + 2, 2, 3));
+            assert_eq!(
+                (ids.len(), ids[0], ids[ids.len() - 1]),
+                (one.text.split(' ').count() + 2, 2, 3)
+            );
             assert!(!ids.contains(&1), "an unknown word");
         }
         assert_eq!(tokenizer.get_vocab_size(true), vocabulary().len());

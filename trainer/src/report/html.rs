@@ -55,14 +55,22 @@ fn table(out: &mut String, heading: &str, rows: &[(String, String)]) {
     }
     let _ = write!(out, "<h2>{heading}</h2>\n<table>\n");
     for (name, value) in rows {
-        let _ = writeln!(out, "<tr><th scope=\"row\">{}</th><td>{}</td></tr>", escape(name), escape(value));
+        let _ = writeln!(
+            out,
+            "<tr><th scope=\"row\">{}</th><td>{}</td></tr>",
+            escape(name),
+            escape(value)
+        );
     }
     out.push_str("</table>\n");
 }
 
 /// `text` with HTML's special characters replaced.
 pub fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('"', "&quot;")
 }
 
 #[cfg(test)]
@@ -80,7 +88,14 @@ mod tests {
         };
         let text = render(&page);
         assert!(text.starts_with("<!doctype html>") && text.ends_with("</html>\n"));
-        assert!(text.contains("a &lt;b&gt;") && text.contains("<svg></svg>") && text.contains("1e-4 &amp; more"));
-        assert!(text.contains("prefers-color-scheme:dark") && !text.contains("http"), "one file that loads nothing");
+        assert!(
+            text.contains("a &lt;b&gt;")
+                && text.contains("<svg></svg>")
+                && text.contains("1e-4 &amp; more")
+        );
+        assert!(
+            text.contains("prefers-color-scheme:dark") && !text.contains("http"),
+            "one file that loads nothing"
+        );
     }
 }

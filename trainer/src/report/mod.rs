@@ -14,10 +14,16 @@ use std::path::Path;
 /// # Errors
 /// Names the file and what the system said.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = path
+        .parent()
+        .filter(|p| !p.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
     let cannot = || format!("{}: cannot write the file", path.display());
     std::fs::create_dir_all(folder).with_context(cannot)?;
-    let mut file = tempfile::Builder::new().prefix(".part-").tempfile_in(folder).with_context(cannot)?;
+    let mut file = tempfile::Builder::new()
+        .prefix(".part-")
+        .tempfile_in(folder)
+        .with_context(cannot)?;
     file.write_all(bytes).with_context(cannot)?;
     readable_by_all(file.path());
     file.persist(path).with_context(cannot)?;

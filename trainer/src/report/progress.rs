@@ -1,6 +1,8 @@
 //! Progress of a run: bars on a terminal, plain lines where there is none.
 
-use crate::metrics::{EvalRecord, Observer, RunStart, RunSummary, SavedKind, SavedRecord, StepRecord};
+use crate::metrics::{
+    EvalRecord, Observer, RunStart, RunSummary, SavedKind, SavedRecord, StepRecord,
+};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
@@ -29,15 +31,27 @@ impl Progress {
         let bars = std::io::stderr().is_terminal().then(|| {
             let all = MultiProgress::new();
             let steps = all.add(ProgressBar::new(0));
-            steps.set_style(style("{prefix:<18} {bar:28} {pos}/{len} {elapsed}<{eta} {msg}"));
+            steps.set_style(style(
+                "{prefix:<18} {bar:28} {pos}/{len} {elapsed}<{eta} {msg}",
+            ));
             steps.enable_steady_tick(Duration::from_millis(250));
-            Bars { all, steps, evaluation: None }
+            Bars {
+                all,
+                steps,
+                evaluation: None,
+            }
         });
         let label = label.into();
         if let Some(bars) = &bars {
             bars.steps.set_prefix(label.clone());
         }
-        Self { label, bars, loss: None, accuracy: None, last_line: None }
+        Self {
+            label,
+            bars,
+            loss: None,
+            accuracy: None,
+            last_line: None,
+        }
     }
 
     fn line(&self, text: &str) {
@@ -61,12 +75,18 @@ impl Progress {
 }
 
 fn style(template: &str) -> ProgressStyle {
-    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> ")
+    ProgressStyle::with_template(template)
+        .unwrap_or_else(|_| ProgressStyle::default_bar())
+        .progress_chars("=> ")
 }
 
 impl Observer for Progress {
     fn started(&mut self, start: &RunStart) {
-        let resumed = if start.resumed_from > 0 { format!(", going on after step {}", start.resumed_from) } else { String::new() };
+        let resumed = if start.resumed_from > 0 {
+            format!(", going on after step {}", start.resumed_from)
+        } else {
+            String::new()
+        };
         self.line(&format!(
             "{} steps ({} an epoch), {} training examples, {} without labels, {} for validation, {} parameters{resumed}",
             start.total_steps, start.steps_per_epoch, start.train_examples, start.unlabelled_examples, start.valid_examples, start.parameters
@@ -89,7 +109,10 @@ impl Observer for Progress {
             }
             None if self.last_line.is_none_or(|at| at.elapsed() >= LINE_EVERY) => {
                 self.last_line = Some(Instant::now());
-                self.line(&format!("step {}/{} {state} {:.0} s", record.step, record.total_steps, record.elapsed));
+                self.line(&format!(
+                    "step {}/{} {state} {:.0} s",
+                    record.step, record.total_steps, record.elapsed
+                ));
             }
             None => {}
         }
@@ -114,7 +137,10 @@ impl Observer for Progress {
         }
         self.accuracy = Some(record.accuracy);
         let best = if record.best { ", the best so far" } else { "" };
-        let teacher = record.teacher_accuracy.map(|a| format!(", teacher in training {a:.4}")).unwrap_or_default();
+        let teacher = record
+            .teacher_accuracy
+            .map(|a| format!(", teacher in training {a:.4}"))
+            .unwrap_or_default();
         self.line(&format!(
             "step {}: accuracy {:.4}, loss {:.4} on {} examples{teacher} ({:.1} s{best})",
             record.step, record.accuracy, record.loss, record.examples, record.seconds
@@ -124,7 +150,11 @@ impl Observer for Progress {
 
     fn saved(&mut self, record: &SavedRecord) {
         if record.kind == SavedKind::Checkpoint {
-            self.line(&format!("step {}: checkpoint {}", record.step, record.path.display()));
+            self.line(&format!(
+                "step {}: checkpoint {}",
+                record.step,
+                record.path.display()
+            ));
         }
     }
 
@@ -139,6 +169,11 @@ impl Observer for Progress {
             }
             bars.steps.finish_and_clear();
         }
-        self.line(&format!("{} steps in {:.1} s, in {}", summary.steps, summary.seconds, summary.output.display()));
+        self.line(&format!(
+            "{} steps in {:.1} s, in {}",
+            summary.steps,
+            summary.seconds,
+            summary.output.display()
+        ));
     }
 }

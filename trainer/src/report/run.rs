@@ -19,29 +19,79 @@ pub fn write(run: &Path) -> Result<PathBuf> {
 }
 
 fn page(run: &Path, lines: &[MetricsLine], config: &str) -> Page {
-    let steps: Vec<&StepRecord> = lines.iter().filter_map(|l| if let MetricsLine::Step(s) = l { Some(s) } else { None }).collect();
-    let evals: Vec<&EvalRecord> = lines.iter().filter_map(|l| if let MetricsLine::Eval(e) = l { Some(e) } else { None }).collect();
-    let starts = || lines.iter().filter_map(|l| if let MetricsLine::Start(s) = l { Some(s) } else { None });
-    let end = lines.iter().rev().find_map(|l| if let MetricsLine::End(e) = l { Some(e) } else { None });
+    let steps: Vec<&StepRecord> = lines
+        .iter()
+        .filter_map(|l| {
+            if let MetricsLine::Step(s) = l {
+                Some(s)
+            } else {
+                None
+            }
+        })
+        .collect();
+    let evals: Vec<&EvalRecord> = lines
+        .iter()
+        .filter_map(|l| {
+            if let MetricsLine::Eval(e) = l {
+                Some(e)
+            } else {
+                None
+            }
+        })
+        .collect();
+    let starts = || {
+        lines.iter().filter_map(|l| {
+            if let MetricsLine::Start(s) = l {
+                Some(s)
+            } else {
+                None
+            }
+        })
+    };
+    let end = lines.iter().rev().find_map(|l| {
+        if let MetricsLine::End(e) = l {
+            Some(e)
+        } else {
+            None
+        }
+    });
     let task = starts().next().map_or("run", |s| s.task.as_str());
     let mut facts = Vec::new();
     let mut fact = |name: &str, value: String| facts.push((name.to_string(), value));
     if let Some(start) = starts().next_back() {
         fact("device", start.device.clone());
         fact("parameters", start.parameters.to_string());
-        let examples = format!("{} train, {} unlabelled, {} valid", start.train_examples, start.unlabelled_examples, start.valid_examples);
+        let examples = format!(
+            "{} train, {} unlabelled, {} valid",
+            start.train_examples, start.unlabelled_examples, start.valid_examples
+        );
         fact("examples", examples);
     }
     if let Some(best) = evals.iter().rev().find(|e| e.best).or(evals.last()) {
-        fact("best accuracy", format!("{:.4} at step {} (loss {:.4}, {} examples)", best.accuracy, best.step, best.loss, best.examples));
+        fact(
+            "best accuracy",
+            format!(
+                "{:.4} at step {} (loss {:.4}, {} examples)",
+                best.accuracy, best.step, best.loss, best.examples
+            ),
+        );
     }
     if let Some(last) = evals.last() {
-        fact("last accuracy", format!("{:.4} at step {} (loss {:.4})", last.accuracy, last.step, last.loss));
+        fact(
+            "last accuracy",
+            format!(
+                "{:.4} at step {} (loss {:.4})",
+                last.accuracy, last.step, last.loss
+            ),
+        );
     }
     let (seconds, ending) = ending(end, &steps);
     fact("seconds", format!("{seconds:.1}"));
     Page {
-        title: format!("{task}: {}", run.file_name().unwrap_or(run.as_os_str()).to_string_lossy()),
+        title: format!(
+            "{task}: {}",
+            run.file_name().unwrap_or(run.as_os_str()).to_string_lossy()
+        ),
         summary: ending,
         facts,
         plots: plots(&steps, &evals),
@@ -55,21 +105,46 @@ fn ending(end: Option<&RunSummary>, steps: &[&StepRecord]) -> (f64, String) {
         Some(end) => {
             let how = match end.stopped {
                 StopReason::Finished => "finished",
-                StopReason::EarlyStopping => "stopped early: no better evaluation for the patience given",
-                StopReason::Interrupted => "interrupted; the state is saved and --resume goes on from it",
+                StopReason::EarlyStopping => {
+                    "stopped early: no better evaluation for the patience given"
+                }
+                StopReason::Interrupted => {
+                    "interrupted; the state is saved and --resume goes on from it"
+                }
             };
-            (end.seconds, format!("{how}, {} of {} steps", end.steps, total.max(end.steps)))
+            (
+                end.seconds,
+                format!("{how}, {} of {} steps", end.steps, total.max(end.steps)),
+            )
         }
-        None => (steps.last().map_or(0.0, |s| s.elapsed), format!("under way, {} of {total} steps", steps.last().map_or(0, |s| s.step))),
+        None => (
+            steps.last().map_or(0.0, |s| s.elapsed),
+            format!(
+                "under way, {} of {total} steps",
+                steps.last().map_or(0, |s| s.step)
+            ),
+        ),
     }
 }
 
 fn plots(steps: &[&StepRecord], evals: &[&EvalRecord]) -> Vec<String> {
     let of = |label: &str, value: &dyn Fn(&StepRecord) -> Option<f64>| {
-        Series::new(label, steps.iter().filter_map(|s| Some((s.step as f64, value(s)?))).collect())
+        Series::new(
+            label,
+            steps
+                .iter()
+                .filter_map(|s| Some((s.step as f64, value(s)?)))
+                .collect(),
+        )
     };
     let valid = |label: &str, value: &dyn Fn(&EvalRecord) -> Option<f64>| {
-        Series::new(label, evals.iter().filter_map(|e| Some((e.step as f64, value(e)?))).collect())
+        Series::new(
+            label,
+            evals
+                .iter()
+                .filter_map(|e| Some((e.step as f64, value(e)?)))
+                .collect(),
+        )
     };
     let losses = [
         of("total", &|s| s.loss),
@@ -77,19 +152,35 @@ fn plots(steps: &[&StepRecord], evals: &[&EvalRecord]) -> Vec<String> {
         of("teacher's task", &|s| s.teacher_loss),
         valid("validation", &|e| Some(e.loss)),
     ];
-    let distillation = [of("layers", &|s| s.layer_loss), of("logits", &|s| s.logits_loss)];
-    let accuracy = [valid("student or model", &|e| Some(e.accuracy)), valid("teacher in training", &|e| e.teacher_accuracy)];
-    let rates = [of("rate", &|s| Some(s.learning_rate)), of("teacher's rate", &|s| s.teacher_learning_rate)];
+    let distillation = [
+        of("layers", &|s| s.layer_loss),
+        of("logits", &|s| s.logits_loss),
+    ];
+    let accuracy = [
+        valid("student or model", &|e| Some(e.accuracy)),
+        valid("teacher in training", &|e| e.teacher_accuracy),
+    ];
+    let rates = [
+        of("rate", &|s| Some(s.learning_rate)),
+        of("teacher's rate", &|s| s.teacher_learning_rate),
+    ];
     let norms = [of("gradient norm", &|s| s.gradient_norm)];
     let wanted: [(&str, &str, &[Series]); 5] = [
         ("Loss", "loss", &losses),
-        ("Distillation losses (without their weights)", "loss", &distillation),
+        (
+            "Distillation losses (without their weights)",
+            "loss",
+            &distillation,
+        ),
         ("Validation accuracy", "accuracy", &accuracy),
         ("Learning rate", "rate", &rates),
         ("Gradient norm before clipping", "norm", &norms),
     ];
     // A run without evaluation, or an unguided one, has nothing for some of them.
-    wanted.iter().filter_map(|(title, y, series)| svg(title, "step", y, Axes::Linear, series).ok()).collect()
+    wanted
+        .iter()
+        .filter_map(|(title, y, series)| svg(title, "step", y, Axes::Linear, series).ok())
+        .collect()
 }
 
 /// TOML as dotted keys; nothing when it cannot be parsed.
@@ -98,7 +189,11 @@ fn flatten(config: &str) -> Vec<(String, String)> {
         match value {
             toml::Value::Table(table) => {
                 for (key, value) in table {
-                    let name = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
+                    let name = if prefix.is_empty() {
+                        key.clone()
+                    } else {
+                        format!("{prefix}.{key}")
+                    };
                     walk(&name, value, out);
                 }
             }
@@ -151,13 +246,36 @@ mod tests {
                 ..Default::default()
             }));
         }
-        lines.push(MetricsLine::Eval(EvalRecord { step: 20, accuracy: 0.875, best: true, ..Default::default() }));
-        let text: String = lines.iter().map(|l| serde_json::to_string(l).unwrap() + "\n").collect();
+        lines.push(MetricsLine::Eval(EvalRecord {
+            step: 20,
+            accuracy: 0.875,
+            best: true,
+            ..Default::default()
+        }));
+        let text: String = lines
+            .iter()
+            .map(|l| serde_json::to_string(l).unwrap() + "\n")
+            .collect();
         std::fs::write(run.path().join("metrics.jsonl"), text).unwrap();
-        std::fs::write(run.path().join("config.toml"), "seed = 3\n[cald]\nguide = \"target\"\n").unwrap();
+        std::fs::write(
+            run.path().join("config.toml"),
+            "seed = 3\n[cald]\nguide = \"target\"\n",
+        )
+        .unwrap();
         let html = std::fs::read_to_string(write(run.path()).unwrap()).unwrap();
-        assert_eq!(html.matches("<svg ").count(), 4, "losses, distillation, accuracy, rate");
-        for part in ["convert (target)", "0.8750 at step 20", "cald.guide", "target", "Learning rate", "under way"] {
+        assert_eq!(
+            html.matches("<svg ").count(),
+            4,
+            "losses, distillation, accuracy, rate"
+        );
+        for part in [
+            "convert (target)",
+            "0.8750 at step 20",
+            "cald.guide",
+            "target",
+            "Learning rate",
+            "under way",
+        ] {
             assert!(html.contains(part), "no `{part}` in the report");
         }
         assert!(write(&run.path().join("nowhere")).is_err());
