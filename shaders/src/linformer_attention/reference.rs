@@ -5,7 +5,7 @@ use burn::tensor::{Tensor, TensorData};
 use crate::Lengths;
 use crate::softmax_attention::reference::attend;
 
-/// The same as [`linformer_attention`](crate::linformer_attention).
+/// The same as [`linformer_attention`](crate::linformer_attention()).
 pub fn linformer_attention(
     query: Tensor<4>,
     key: Tensor<4>,

@@ -24,7 +24,7 @@ pub const MAX_WIDTH: usize = 128;
 /// `softmax(Q Kᵀ / √P) V` over the real keys of each sample, and with `causal` over keys at or before the query.
 ///
 /// `query`, `key`, `value`: `[B, L, H, P]`. Result `[B, L, H, P]`; rows at padded positions are zero, and so are the
-/// gradients there. Tensors that are not of f32, and heads wider than [`MAX_WIDTH`], take [`reference`].
+/// gradients there. Tensors that are not of f32, and heads wider than [`MAX_WIDTH`], take [the plain form](mod@reference).
 ///
 /// # Panics
 /// When the shapes differ or `lengths` is of another batch.

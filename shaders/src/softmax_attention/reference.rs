@@ -4,7 +4,7 @@ use burn::tensor::{Tensor, TensorData, activation::softmax};
 
 use crate::Lengths;
 
-/// The same as [`softmax_attention`](crate::softmax_attention), with the whole `[B, H, L, L]` matrix of weights in memory.
+/// The same as [`softmax_attention`](crate::softmax_attention()), with the whole `[B, H, L, L]` matrix of weights in memory.
 pub fn softmax_attention(
     query: Tensor<4>,
     key: Tensor<4>,

@@ -1,7 +1,7 @@
 //! Fine-tuning, conversion by layerwise distillation, evaluation.
 //!
-//! [`setup`] turns a configuration into models and data, [`guide`] says what the student is held against at a step,
-//! [`step`] computes losses and gradients of a batch, [`run`] is one run and [`drive`] its loop, [`state`] lets it go on after a stop.
+//! `setup` turns a configuration into models and data, `guide` says what the student is held against at a step,
+//! `step` computes losses and gradients of a batch, `run` is one run and `drive` its loop, `state` lets it go on after a stop.
 
 mod drive;
 mod evaluate;

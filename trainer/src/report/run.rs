@@ -208,7 +208,7 @@ fn flatten(config: &str) -> Vec<(String, String)> {
     out
 }
 
-/// [`write`], with a failure told as a warning: a run's weights matter more than its picture.
+/// [`write()`], with a failure told as a warning: a run's weights matter more than its picture.
 pub fn write_or_warn(run: &Path) {
     match write(run).with_context(|| format!("{}: no report", run.display())) {
         Ok(path) => eprintln!("report: {}", path.display()),
