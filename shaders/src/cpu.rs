@@ -83,6 +83,28 @@ pub(crate) fn multiply_add<const FMA: bool>(a: f32, b: f32, c: f32) -> f32 {
     if FMA { a.mul_add(b, c) } else { a * b + c }
 }
 
+/// e^y for y ≤ 0 or little above, relative error about 1e-7; flushes to about 1e-38 below −87.
+#[inline(always)]
+pub(crate) fn exp_negative<const FMA: bool>(y: f32) -> f32 {
+    // Adding it rounds to an integer that then lies in the low bits.
+    const ROUND: f32 = 12_582_912.0;
+    // A comparison, not `max`: NaN must pass through.
+    let y = if y < -87.0 { -87.0 } else { y };
+    let shifted = multiply_add::<FMA>(y, std::f32::consts::LOG2_E, ROUND);
+    let power = shifted - ROUND;
+    // ln 2 in two parts, the first exact in a product with a small integer.
+    let r = multiply_add::<FMA>(power, -355.0 / 512.0, y);
+    let r = multiply_add::<FMA>(power, 2.121_944_4e-4, r);
+    let mut p = 0.001_381_461_4;
+    p = multiply_add::<FMA>(p, r, 0.008_368_71);
+    p = multiply_add::<FMA>(p, r, 0.041_668_39);
+    p = multiply_add::<FMA>(p, r, 0.166_665_21);
+    p = multiply_add::<FMA>(p, r, 0.499_999_94);
+    p = multiply_add::<FMA>(p, r * r, r) + 1.0;
+    let scale = f32::from_bits((shifted.to_bits() << 23).wrapping_add(0x3f80_0000));
+    p * scale
+}
+
 /// Defines `fn name(..)` that calls `body::<true>` compiled for AVX2 and FMA on machines that have them, and
 /// `body::<false>` compiled for the baseline elsewhere. `body` must be `#[inline(always)]`.
 macro_rules! wide {

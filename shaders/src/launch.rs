@@ -137,15 +137,14 @@ impl Kernel {
         self
     }
 
-    /// The WGSL with every parameter in place.
+    /// The WGSL with every parameter in place and every `//@ for` unrolled.
     pub fn wgsl(&self) -> String {
-        let template = SourceTemplate::new(self.template);
-        self.parameters
-            .iter()
-            .fold(template, |template, (name, value)| {
-                template.register(*name, value.clone())
-            })
-            .complete()
+        let mut template = SourceTemplate::new(self.template);
+        for (name, value) in &self.parameters {
+            template = template.register(*name, value.clone());
+        }
+        let source = template.complete();
+        unroll(&source.lines().collect::<Vec<_>>())
     }
 
     /// Checks a launch of `groups` workgroups on `buffers` against WebGPU's default limits.
@@ -264,12 +263,68 @@ fn sizes_buffer(like: &CubeTensor, info: &[u32]) -> Handle {
         kept.clear();
     }
     let devices = kept.entry(info.to_vec()).or_default();
-    if let Some(found) = devices.iter().find(|handle| handle.service == like.handle.service) {
+    if let Some(found) = devices
+        .iter()
+        .find(|handle| handle.service == like.handle.service)
+    {
         return found.clone();
     }
     let handle = like.client.create_from_slice(bytemuck::cast_slice(info));
     devices.push(handle.clone());
     handle
+}
+
+/// Repeats the lines between `//@ for x in 0..N` and `//@ end` N times with `@x` replaced by the number.
+///
+/// Values that must stay in registers get a name each (`sum_@r`): whether a compiler unrolls a loop over a private array
+/// differs, and where it does not the array lies in memory.
+fn unroll(lines: &[&str]) -> String {
+    let mut out = String::new();
+    let mut at = 0;
+    while at < lines.len() {
+        let line = lines[at].trim();
+        at += 1;
+        let Some(head) = line.strip_prefix("//@ for ") else {
+            out.push_str(lines[at - 1]);
+            out.push('\n');
+            continue;
+        };
+        let start = at;
+        let mut depth = 1;
+        while depth > 0 {
+            let line = lines
+                .get(at)
+                .unwrap_or_else(|| panic!("`{line}` without `//@ end`"))
+                .trim();
+            depth += usize::from(line.starts_with("//@ for "));
+            depth -= usize::from(line == "//@ end");
+            at += 1;
+        }
+        let body = lines[start..at - 1].join("\n");
+        let parts = head
+            .split_once(" in 0..")
+            .and_then(|(name, count)| Some((name, count.parse::<usize>().ok()?)));
+        let (name, count) =
+            parts.unwrap_or_else(|| panic!("`{line}`: expected `//@ for NAME in 0..NUMBER`"));
+        for number in 0..count {
+            let body = body.replace(&format!("@{name}"), &number.to_string());
+            out.push_str(&unroll(&body.lines().collect::<Vec<_>>()));
+        }
+    }
+    out
+}
+
+/// Whether the device of `tensor` is a software adapter (lavapipe, SwiftShader) or hardware too old for subgroups.
+///
+/// There a read of workgroup memory costs far more than a register, so kernels give each invocation more of the work.
+pub fn is_software(tensor: &CubeTensor) -> bool {
+    // CubeCL offers plane operations on everything but adapters of type CPU.
+    !tensor
+        .client
+        .properties()
+        .features
+        .plane
+        .contains(cubecl::ir::features::Plane::Ops)
 }
 
 /// Splits a number of workgroups over x and y so that neither exceeds [`MAX_WORKGROUPS`].
@@ -374,7 +429,19 @@ mod tests {
     fn parameters_are_part_of_the_source_and_of_the_identity() {
         let small = Kernel::new("sample", "const N = {{ n }}u; // {{ threads }}", 64).set("n", 4);
         let large = Kernel::new("sample", "const N = {{ n }}u; // {{ threads }}", 64).set("n", 8);
-        assert_eq!(small.wgsl(), "const N = 4u; // 64");
+        assert_eq!(small.wgsl(), "const N = 4u; // 64\n");
         assert_ne!(Wgsl(small).id(), Wgsl(large).id());
+    }
+
+    #[test]
+    fn loops_of_a_template_unroll_inside_out() {
+        let source =
+            "a\n//@ for r in 0..2\nx_@r\n  //@ for c in 0..2\n  y_@r_@cu\n  //@ end\n//@ end\nb";
+        let lines: Vec<_> = source.lines().collect();
+        assert_eq!(
+            unroll(&lines),
+            "a\nx_0\n  y_0_0u\n  y_0_1u\nx_1\n  y_1_0u\n  y_1_1u\nb\n"
+        );
+        assert_eq!(unroll(&["//@ for r in 0..0", "x", "//@ end"]), "");
     }
 }

@@ -12,6 +12,8 @@ pub mod adamw;
 pub mod cases;
 mod column_sum;
 mod cpu;
+#[cfg(test)]
+mod default_limits;
 mod device;
 pub mod fixture;
 pub mod gelu;

@@ -5,11 +5,11 @@ use burn_cubecl::tensor::CubeTensor;
 use crate::Lengths;
 use crate::launch::{Kernel, contiguous, empty};
 
-const THREADS: u32 = 256;
+const THREADS: u32 = 64;
 /// Rows and columns of a workgroup's results.
 const TILE: usize = 64;
-/// Two tiles of 16 x 64 values and the plan of the group.
-const WORKGROUP_MEMORY: usize = 2 * 16 * TILE * 4 + 16;
+/// Two tiles of 272 vectors and the plan of the group.
+const WORKGROUP_MEMORY: usize = 2 * 272 * 16 + 48;
 
 /// Sizes of a projection.
 struct Sizes<'a> {
@@ -52,8 +52,19 @@ impl Sizes<'_> {
     }
 }
 
-fn kernel(name: &'static str) -> Kernel {
+/// How the 16 terms and the 64 rows or columns of a tile are dealt out to neighbouring invocations.
+type Dealing = [&'static str; 2];
+/// Rows or columns lie side by side in memory.
+const ACROSS: Dealing = ["at % 16u", "at / 16u"];
+/// Terms lie side by side in memory.
+const DOWN: Dealing = ["at / 16u", "at % 16u"];
+
+fn kernel(name: &'static str, a: Dealing, b: Dealing) -> Kernel {
     Kernel::new(name, include_str!("product.wgsl"), THREADS)
+        .set("a_four", a[0])
+        .set("a_step", a[1])
+        .set("b_four", b[0])
+        .set("b_step", b[1])
 }
 
 /// `[B, k, H, P]` from `input` `[B, L, H, P]` and `projection` `[max_len, k]`.
@@ -63,7 +74,7 @@ pub(super) fn forward(input: CubeTensor, projection: CubeTensor, lengths: &Lengt
     let [max_len, slots] = dims(&projection);
     let channels = heads * width;
     let out = empty(&input, [batch, slots, heads, width]);
-    let kernel = kernel("linformer projection")
+    let kernel = kernel("linformer projection", ACROSS, ACROSS)
         .set("shape_a", "E [max_len, k]")
         .set("shape_b", "X [B, L, H * P]")
         .set("shape_result", "[B, k, H * P]")
@@ -71,12 +82,18 @@ pub(super) fn forward(input: CubeTensor, projection: CubeTensor, lengths: &Lengt
         .set("terms", "n")
         .set("rows", "slots")
         .set("columns", "channels")
-        .set("left", "return a[t * slots + m];")
-        .set("right", "return b[(sample * len + t) * channels + j];")
+        .set("left", "a[term * size.slots + row]")
+        .set("left_rows", "size.rows")
+        .set("last_row", "size.rows - 1u")
         .set(
-            "write",
-            "result[(sample * slots + m) * channels + j] = value * root(n);",
-        );
+            "right_index",
+            "(size.sample * size.len + term) * size.channels + column",
+        )
+        .set(
+            "result_index",
+            "(size.sample * size.slots + row) * size.channels + column + lane",
+        )
+        .set("factor", "root(size.n)");
     let sizes = Sizes {
         batch,
         len,
@@ -101,24 +118,27 @@ pub(super) fn dinput(
     let [max_len, _] = dims(&projection);
     let channels = heads * width;
     let out = empty(&gradient, [batch, len, heads, width]);
-    let kernel = kernel("linformer gradient of the input")
+    let kernel = kernel("linformer gradient of the input", DOWN, ACROSS)
         .set("shape_a", "E [max_len, k]")
         .set("shape_b", "gradient [B, k, H * P]")
         .set("shape_result", "[B, L, H * P]")
         .set("length", "min(info[LENGTHS + sample], len)")
         // Tiles of padding alone sum nothing and write zeros.
-        .set("terms", "select(0u, slots, first_m < n)")
+        .set("terms", "select(0u, slots, row0 < n)")
         .set("rows", "len")
         .set("columns", "channels")
+        .set("left", "a[row * size.slots + term]")
+        .set("left_rows", "size.n")
+        .set("last_row", "size.n - 1u")
         .set(
-            "left",
-            "if (m >= n) { return 0.0; } return a[m * slots + t];",
+            "right_index",
+            "(size.sample * size.slots + term) * size.channels + column",
         )
-        .set("right", "return b[(sample * slots + t) * channels + j];")
         .set(
-            "write",
-            "result[(sample * len + m) * channels + j] = value * root(n);",
-        );
+            "result_index",
+            "(size.sample * size.len + row) * size.channels + column + lane",
+        )
+        .set("factor", "root(size.n)");
     let sizes = Sizes {
         batch,
         len,
@@ -144,26 +164,26 @@ pub(super) fn dprojection(
     let channels = heads * width;
     let out = empty(&input, [max_len, slots]);
     // One sum over samples and channels: term t is channel t % channels of sample t / channels.
-    let kernel = kernel("linformer gradient of the projection")
+    let kernel = kernel("linformer gradient of the projection", DOWN, DOWN)
         .set("shape_a", "X [B, L, H * P]")
         .set("shape_b", "gradient [B, k, H * P]")
         .set("shape_result", "[max_len, k]")
         .set("length", "len")
-        .set("terms", "select(0u, info[0] * channels, first_m < n)")
+        .set("terms", "select(0u, info[0] * channels, row0 < n)")
         .set("rows", "max_len")
         .set("columns", "slots")
         .set(
             "left",
-            "let s = t / channels;
-    let real = min(info[LENGTHS + s], len);
-    if (m >= real) { return 0.0; }
-    return a[(s * len + m) * channels + t % channels] * root(real);",
+            "of_sample(row, term / size.channels, term % size.channels, size)",
         )
+        .set("left_rows", "size.n")
+        .set("last_row", "size.n - 1u")
         .set(
-            "right",
-            "return b[(t / channels * slots + j) * channels + t % channels];",
+            "right_index",
+            "(term / size.channels * size.slots + column) * size.channels + term % size.channels",
         )
-        .set("write", "result[m * slots + j] = value;");
+        .set("result_index", "row * size.slots + column + lane")
+        .set("factor", "1.0");
     let sizes = Sizes {
         batch,
         len,

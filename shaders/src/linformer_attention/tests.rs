@@ -153,3 +153,45 @@ proptest! {
         }
     }
 }
+
+/// `cargo test --release -p caldera-shaders against_plain -- --ignored --nocapture --test-threads 1`
+#[test]
+#[ignore = "a measurement"]
+fn linformer_against_plain_operations() {
+    for place in places() {
+        let sizes: &[[usize; 4]] = match place.name {
+            "flex" => &[[32, 64, 12, 32], [4, 512, 12, 32]],
+            _ => &[[1, 128, 12, 32], [1, 512, 12, 32]],
+        };
+        for &dims in sizes {
+            let data = values(dims.iter().product(), 1.0, 7);
+            let projection = values(512 * 256, 1.0, 8);
+            let lengths = Lengths::full(dims[0], dims[1]);
+            let step = |fused: bool| {
+                let [q, k, v] = [0; 3].map(|_| place.leaf(&data, dims));
+                let [e, f] = [0; 2].map(|_| place.leaf(&projection, [512, 256]));
+                let _ = host(f.clone().inner().sum());
+                let start = std::time::Instant::now();
+                let out = if fused {
+                    linformer_attention(q, k, v, e.clone(), f, &lengths)
+                } else {
+                    reference::linformer_attention(q, k, v, e.clone(), f, &lengths)
+                };
+                let gradients = out.sum().backward();
+                let _ = host(e.grad(&gradients).unwrap().sum());
+                start.elapsed().as_secs_f64() * 1e3
+            };
+            let rounds = if place.name == "flex" { 10 } else { 3 };
+            let (mut fused, mut plain) = (f64::INFINITY, f64::INFINITY);
+            for _ in 0..rounds {
+                fused = fused.min(step(true));
+                plain = plain.min(step(false));
+            }
+            println!(
+                "linformer attention {dims:?}, k 256, on {}, forward and backward: {fused:.2} ms, plain {plain:.2} ms, ratio {:.2}",
+                place.name,
+                plain / fused
+            );
+        }
+    }
+}

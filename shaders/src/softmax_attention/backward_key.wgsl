@@ -1,4 +1,5 @@
-// Gradients of keys and values, one key row an invocation, over tiles of queries; weights are recomputed from the saved lse.
+// Gradients of keys and values, {{ rows }} key rows an invocation, over tiles of queries; weights are recomputed from the
+// saved lse.
 
 {{ loads }}
 
@@ -6,7 +7,7 @@
 @group(0) @binding(1) var<storage, read_write> key: array<{{ element }}>;      // [B, Lk, H, P]
 @group(0) @binding(2) var<storage, read_write> value: array<{{ element }}>;    // [B, Lk, H, P]
 @group(0) @binding(3) var<storage, read_write> gradient: array<{{ element }}>; // [B, Lq, H, P]
-@group(0) @binding(4) var<storage, read_write> rows: array<vec2<f32>>;         // [B, Lq, H]: lse (base 2), delta
+@group(0) @binding(4) var<storage, read_write> stats: array<vec2<f32>>;        // [B, Lq, H]: lse (base 2), delta
 @group(0) @binding(5) var<storage, read_write> dkey: array<{{ element }}>;     // [B, Lk, H, P]
 @group(0) @binding(6) var<storage, read_write> dvalue: array<{{ element }}>;   // [B, Lk, H, P]
 // Lq, Lk, H, workgroups, blocks of a sample and head, scale as f32 bits; then [B] real queries, [B] real keys
@@ -17,12 +18,13 @@ const P = {{ width }}u;
 const P4 = {{ width4 }}u;
 const TILE = {{ tile }}u;
 const THREADS = {{ threads }}u;
+const BLOCK = {{ threads }}u * {{ rows }}u;
 const SIZES = 6u;
 
 var<workgroup> plan: vec4<u32>;
 var<workgroup> queries: array<vec4<f32>, {{ tile_vectors }}>;
 var<workgroup> gradients: array<vec4<f32>, {{ tile_vectors }}>;
-var<workgroup> stats: array<vec2<f32>, {{ tile }}>;
+var<workgroup> tile_stats: array<vec2<f32>, {{ tile }}>;
 
 @compute @workgroup_size({{ threads }}, 1, 1)
 fn main(
@@ -37,9 +39,9 @@ fn main(
     let blocks = info[4];
     let b = group / (heads * blocks);
     let h = group / blocks % heads;
-    let first = group % blocks * THREADS;
+    let first = group % blocks * BLOCK;
     if (thread == 0u) {
-        // (first query that sees a key of the group, end of the real queries, real keys, whether the group exists)
+        // (first query to look at, end of the real queries, real keys, whether the group exists)
         plan = vec4<u32>(0u);
         if (group < info[3]) {
             let batch = info[3] / (heads * blocks);
@@ -55,26 +57,25 @@ fn main(
             plan = vec4<u32>(begin, end, real_keys, 1u);
         }
     }
+    // Uniform, so that the barriers below may stand in a loop over it.
     let sizes = workgroupUniformLoad(&plan);
-    let j = first + thread;
-    let real = j < sizes.z;
-
     let scale = bitcast<f32>(info[5]);
-    let row = (b * keys_len + j) * heads + h;
-    var k: array<vec4<f32>, P4>;
-    var v: array<vec4<f32>, P4>;
-    var dk: array<vec4<f32>, P4>;
-    var dv: array<vec4<f32>, P4>;
-    for (var c = 0u; c < P4; c++) {
-        k[c] = vec4<f32>(0.0);
-        v[c] = vec4<f32>(0.0);
-        dk[c] = vec4<f32>(0.0);
-        dv[c] = vec4<f32>(0.0);
-        if (real) {
-            k[c] = load_key(row, c) * (scale * 1.44269504);
-            v[c] = load_value(row, c);
-        }
+    //@ for r in 0..{{ rows }}
+    let j_@r = first + thread + @ru * THREADS;
+    let row_@r = (b * keys_len + j_@r) * heads + h;
+    //@ for c in 0..{{ width4 }}
+    var k_@r_@c = vec4<f32>(0.0);
+    var v_@r_@c = vec4<f32>(0.0);
+    var dk_@r_@c = vec4<f32>(0.0);
+    var dv_@r_@c = vec4<f32>(0.0);
+    //@ end
+    if (j_@r < sizes.z) {
+        //@ for c in 0..{{ width4 }}
+        k_@r_@c = load_key(row_@r, @cu) * (scale * 1.44269504);
+        v_@r_@c = load_value(row_@r, @cu);
+        //@ end
     }
+    //@ end
 
     for (var start = sizes.x; start < sizes.y; start += TILE) {
         for (var at = thread; at < TILE * P4; at += THREADS) {
@@ -92,38 +93,49 @@ fn main(
         for (var at = thread; at < TILE; at += THREADS) {
             var stat = vec2<f32>(0.0);
             if (start + at < sizes.y) {
-                stat = rows[(b * queries_len + start + at) * heads + h];
+                stat = stats[(b * queries_len + start + at) * heads + h];
             }
-            stats[at] = stat;
+            tile_stats[at] = stat;
         }
         workgroupBarrier();
-        if (real) {
-            for (var t = 0u; t < TILE; t++) {
-                let i = start + t;
-                if (i < sizes.y && (!CAUSAL || j <= i)) {
-                    let at = t * P4;
-                    var s = 0.0;
-                    var w = 0.0;
-                    for (var c = 0u; c < P4; c++) {
-                        s += dot(k[c], queries[at + c]);
-                        w += dot(v[c], gradients[at + c]);
-                    }
-                    let p = exp2(s - stats[t].x);
-                    let slope = p * (w - stats[t].y);
-                    for (var c = 0u; c < P4; c++) {
-                        dv[c] += p * gradients[at + c];
-                        dk[c] += slope * queries[at + c];
-                    }
-                }
+        for (var t = 0u; t < TILE; t++) {
+            let i = start + t;
+            if (i < sizes.y) {
+                let at = t * P4;
+                let stat = tile_stats[t];
+                //@ for r in 0..{{ rows }}
+                var s_@r = 0.0;
+                var w_@r = 0.0;
+                //@ end
+                //@ for c in 0..{{ width4 }}
+                let q_@c = queries[at + @cu];
+                let g_@c = gradients[at + @cu];
+                //@ for r in 0..{{ rows }}
+                s_@r += dot(k_@r_@c, q_@c);
+                w_@r += dot(v_@r_@c, g_@c);
+                //@ end
+                //@ end
+                //@ for r in 0..{{ rows }}
+                let p_@r = select(0.0, exp2(s_@r - stat.x), j_@r < sizes.z && (!CAUSAL || j_@r <= i));
+                let slope_@r = p_@r * (w_@r - stat.y);
+                //@ end
+                //@ for c in 0..{{ width4 }}
+                //@ for r in 0..{{ rows }}
+                dv_@r_@c += p_@r * g_@c;
+                dk_@r_@c += slope_@r * q_@c;
+                //@ end
+                //@ end
             }
         }
         workgroupBarrier();
     }
 
-    if (sizes.w == 1u && j < keys_len) {
-        for (var c = 0u; c < P4; c++) {
-            store_dkey(row, c, dk[c] * scale);
-            store_dvalue(row, c, dv[c]);
-        }
+    //@ for r in 0..{{ rows }}
+    if (sizes.w == 1u && j_@r < keys_len) {
+        //@ for c in 0..{{ width4 }}
+        store_dkey(row_@r, @cu, dk_@r_@c * scale);
+        store_dvalue(row_@r, @cu, dv_@r_@c);
+        //@ end
     }
+    //@ end
 }

@@ -1,4 +1,4 @@
-// Gradient of the queries, one query row an invocation; weights are recomputed from the saved lse.
+// Gradient of the queries, {{ rows }} query rows an invocation; weights are recomputed from the saved lse.
 
 {{ loads }}
 
@@ -6,7 +6,7 @@
 @group(0) @binding(1) var<storage, read_write> key: array<{{ element }}>;      // [B, Lk, H, P]
 @group(0) @binding(2) var<storage, read_write> value: array<{{ element }}>;    // [B, Lk, H, P]
 @group(0) @binding(3) var<storage, read_write> gradient: array<{{ element }}>; // [B, Lq, H, P]
-@group(0) @binding(4) var<storage, read_write> rows: array<vec2<f32>>;         // [B, Lq, H]: lse (base 2), delta
+@group(0) @binding(4) var<storage, read_write> stats: array<vec2<f32>>;        // [B, Lq, H]: lse (base 2), delta
 @group(0) @binding(5) var<storage, read_write> result: array<{{ element }}>;   // [B, Lq, H, P]
 // Lq, Lk, H, workgroups, blocks of a sample and head, scale as f32 bits; then [B] real queries, [B] real keys
 @group(0) @binding(6) var<storage, read_write> info: array<u32>;
@@ -16,6 +16,7 @@ const P = {{ width }}u;
 const P4 = {{ width4 }}u;
 const TILE = {{ tile }}u;
 const THREADS = {{ threads }}u;
+const BLOCK = {{ threads }}u * {{ rows }}u;
 const SIZES = 6u;
 
 var<workgroup> plan: vec4<u32>;
@@ -35,7 +36,7 @@ fn main(
     let blocks = info[4];
     let b = group / (heads * blocks);
     let h = group / blocks % heads;
-    let first = group % blocks * THREADS;
+    let first = group % blocks * BLOCK;
     if (thread == 0u) {
         // (keys that any row of the group sees, real queries, real keys, whether the group exists)
         plan = vec4<u32>(0u);
@@ -45,7 +46,7 @@ fn main(
             let real_keys = min(info[SIZES + batch + b], keys_len);
             var end = real_keys;
             if (CAUSAL) {
-                end = min(end, first + THREADS);
+                end = min(end, first + BLOCK);
             }
             if (first >= real_queries) {
                 end = 0u;
@@ -53,34 +54,35 @@ fn main(
             plan = vec4<u32>(end, real_queries, real_keys, 1u);
         }
     }
+    // Uniform, so that the barriers below may stand in a loop over it.
     let sizes = workgroupUniformLoad(&plan);
-    let i = first + thread;
-    var visible = 0u;
-    if (i < sizes.y) {
-        visible = sizes.z;
-        if (CAUSAL) {
-            visible = min(visible, i + 1u);
-        }
-    }
-
     let scale = bitcast<f32>(info[5]);
-    let row = (b * queries_len + i) * heads + h;
-    var stat = vec2<f32>(0.0);
-    if (visible > 0u) {
-        stat = rows[row];
-    }
-    var q: array<vec4<f32>, P4>;
-    var g: array<vec4<f32>, P4>;
-    var d: array<vec4<f32>, P4>;
-    for (var c = 0u; c < P4; c++) {
-        q[c] = vec4<f32>(0.0);
-        g[c] = vec4<f32>(0.0);
-        d[c] = vec4<f32>(0.0);
-        if (visible > 0u) {
-            q[c] = load_query(row, c) * (scale * 1.44269504);
-            g[c] = load_gradient(row, c);
+    var most = 0u;
+    //@ for r in 0..{{ rows }}
+    let i_@r = first + thread + @ru * THREADS;
+    let row_@r = (b * queries_len + i_@r) * heads + h;
+    var visible_@r = 0u;
+    if (i_@r < sizes.y) {
+        visible_@r = sizes.z;
+        if (CAUSAL) {
+            visible_@r = min(visible_@r, i_@r + 1u);
         }
     }
+    most = max(most, visible_@r);
+    var stat_@r = vec2<f32>(0.0);
+    //@ for c in 0..{{ width4 }}
+    var q_@r_@c = vec4<f32>(0.0);
+    var g_@r_@c = vec4<f32>(0.0);
+    var d_@r_@c = vec4<f32>(0.0);
+    //@ end
+    if (visible_@r > 0u) {
+        stat_@r = stats[row_@r];
+        //@ for c in 0..{{ width4 }}
+        q_@r_@c = load_query(row_@r, @cu) * (scale * 1.44269504);
+        g_@r_@c = load_gradient(row_@r, @cu);
+        //@ end
+    }
+    //@ end
 
     for (var start = 0u; start < sizes.x; start += TILE) {
         for (var at = thread; at < TILE * P4; at += THREADS) {
@@ -96,28 +98,39 @@ fn main(
             values[at] = v;
         }
         workgroupBarrier();
-        for (var j = 0u; j < TILE; j += 2u) {
-            if (start + j < visible) {
+        for (var j = 0u; j < TILE; j++) {
+            if (start + j < most) {
                 let at = j * P4;
-                var s = vec2<f32>(0.0);
-                var w = vec2<f32>(0.0);
-                for (var c = 0u; c < P4; c++) {
-                    s += vec2<f32>(dot(q[c], keys[at + c]), dot(q[c], keys[at + P4 + c]));
-                    w += vec2<f32>(dot(g[c], values[at + c]), dot(g[c], values[at + P4 + c]));
-                }
-                let seen = vec2<u32>(start + j, start + j + 1u) < vec2<u32>(visible);
-                let slope = select(vec2<f32>(0.0), exp2(s - stat.x) * (w - stat.y), seen);
-                for (var c = 0u; c < P4; c++) {
-                    d[c] += slope.x * keys[at + c] + slope.y * keys[at + P4 + c];
-                }
+                //@ for r in 0..{{ rows }}
+                var s_@r = 0.0;
+                var w_@r = 0.0;
+                //@ end
+                //@ for c in 0..{{ width4 }}
+                let k_@c = keys[at + @cu];
+                let v_@c = values[at + @cu];
+                //@ for r in 0..{{ rows }}
+                s_@r += dot(q_@r_@c, k_@c);
+                w_@r += dot(g_@r_@c, v_@c);
+                //@ end
+                //@ end
+                //@ for r in 0..{{ rows }}
+                let slope_@r = select(0.0, exp2(s_@r - stat_@r.x) * (w_@r - stat_@r.y), start + j < visible_@r);
+                //@ end
+                //@ for c in 0..{{ width4 }}
+                //@ for r in 0..{{ rows }}
+                d_@r_@c += slope_@r * k_@c;
+                //@ end
+                //@ end
             }
         }
         workgroupBarrier();
     }
 
-    if (sizes.w == 1u && i < queries_len) {
-        for (var c = 0u; c < P4; c++) {
-            store_result(row, c, d[c] * scale);
-        }
+    //@ for r in 0..{{ rows }}
+    if (sizes.w == 1u && i_@r < queries_len) {
+        //@ for c in 0..{{ width4 }}
+        store_result(row_@r, @cu, d_@r_@c * scale);
+        //@ end
     }
+    //@ end
 }

@@ -4,7 +4,7 @@
 use burn_flex::FlexTensor;
 
 use super::Visible;
-use crate::cpu::{contiguous, multiply_add, tensor, wide};
+use crate::cpu::{contiguous, exp_negative, tensor, wide};
 use crate::product::{Matrix, MatrixMut, Shared, tasks};
 
 /// Query rows of a block: their weights for a few hundred keys stay in the second-level cache.
@@ -110,12 +110,12 @@ pub(super) fn forward(
                 )
             };
             let mut sums = [0.0; ROWS];
-            for row in 0..rows {
+            for (row, total) in sums[..rows].iter_mut().enumerate() {
                 let row_columns = seen(visible.causal, keys, first + row + 1);
                 let (row_seen, unseen) = scores.row(row).split_at_mut(row_columns);
                 let (max, sum) = exponentials(row_seen);
                 unseen.fill(0.0);
-                sums[row] = sum;
+                *total = sum;
                 lse.row(row)[0] = max + sum.ln();
             }
             let weights = Matrix::new(weights, 0, [rows, columns], [columns as isize, 1]);
@@ -125,8 +125,8 @@ pub(super) fn forward(
                 1.0,
                 false,
             );
-            for row in 0..rows {
-                let factor = 1.0 / sums[row];
+            for (row, total) in sums[..rows].iter().enumerate() {
+                let factor = 1.0 / total;
                 out.row(row).iter_mut().for_each(|value| *value *= factor);
             }
         },
@@ -183,6 +183,8 @@ pub(super) fn backward(
                 )
             };
             for first in (0..real).step_by(ROWS) {
+                // The first block without a causal edge writes every key row: nothing to add to.
+                let add = first > 0 || visible.causal;
                 let end = real.min(first + ROWS);
                 let rows = end - first;
                 let columns = seen(visible.causal, real_keys, end);
@@ -221,16 +223,12 @@ pub(super) fn backward(
                 );
                 dvalue
                     .rows(0..columns)
-                    .set_product(p.transposed(), block_gradient, 1.0, true);
+                    .set_product(p.transposed(), block_gradient, 1.0, add);
                 dquery
                     .rows(first..end)
                     .set_product(ds, block_key, sizes.scale(), false);
-                dkey.rows(0..columns).set_product(
-                    ds.transposed(),
-                    block_query,
-                    sizes.scale(),
-                    true,
-                );
+                dkey.rows(0..columns)
+                    .set_product(ds.transposed(), block_query, sizes.scale(), add);
             }
         },
     );
@@ -291,25 +289,4 @@ fn slope_row_body<const FMA: bool>(p: &mut [f32], ds: &mut [f32], lse: f32, delt
 wide! {
     /// Scores become weights, gradients of the weights become gradients of the scores.
     fn slope_row(p: &mut [f32], ds: &mut [f32], lse: f32, delta: f32) => slope_row_body
-}
-
-/// e^y for y ≤ 0 or little above, relative error about 1e-7; flushes to about 1e-38 below −87.
-#[inline(always)]
-fn exp_negative<const FMA: bool>(y: f32) -> f32 {
-    // Adding it rounds to an integer that then lies in the low bits.
-    const ROUND: f32 = 12_582_912.0;
-    // A comparison, not `max`: NaN must pass through.
-    let y = if y < -87.0 { -87.0 } else { y };
-    let shifted = multiply_add::<FMA>(y, std::f32::consts::LOG2_E, ROUND);
-    let power = shifted - ROUND;
-    // ln 2 in two parts, the first exact in a product with a small integer.
-    let r = multiply_add::<FMA>(power, -0.693_359_375, y);
-    let r = multiply_add::<FMA>(power, 2.121_944_4e-4, r);
-    let mut p = 0.001_381_461_4;
-    p = multiply_add::<FMA>(p, r, 0.008_368_71);
-    p = multiply_add::<FMA>(p, r, 0.041_668_39);
-    p = multiply_add::<FMA>(p, r, 0.166_665_21);
-    p = multiply_add::<FMA>(p, r, 0.499_999_94);
-    p = multiply_add::<FMA>(p, r * r, r) + 1.0;
-    p * f32::from_bits((shifted.to_bits() << 23).wrapping_add(0x3f80_0000))
 }

@@ -1,5 +1,5 @@
-// Attention, one query row an invocation: the row, its running maximum, sum and result stay in registers while tiles of
-// keys and values pass through workgroup memory. Weights live for four keys at a time.
+// Attention, {{ rows }} query rows an invocation: the rows, their running maxima, sums and results stay in registers while
+// tiles of keys and values pass through workgroup memory. Weights live for {{ keys }} keys at a time.
 
 {{ loads }}
 
@@ -16,7 +16,9 @@ const P = {{ width }}u;
 const P4 = {{ width4 }}u;
 const TILE = {{ tile }}u;
 const THREADS = {{ threads }}u;
+const BLOCK = {{ threads }}u * {{ rows }}u;
 const SIZES = 6u;
+const LOWEST = -3.0e38;
 
 var<workgroup> plan: vec4<u32>;
 var<workgroup> keys: array<vec4<f32>, {{ tile_vectors }}>;
@@ -35,7 +37,7 @@ fn main(
     let blocks = info[4];
     let b = group / (heads * blocks);
     let h = group / blocks % heads;
-    let first = group % blocks * THREADS;
+    let first = group % blocks * BLOCK;
     if (thread == 0u) {
         // (keys that any row of the group sees, real queries, real keys, whether the group exists)
         plan = vec4<u32>(0u);
@@ -45,7 +47,7 @@ fn main(
             let real_keys = min(info[SIZES + batch + b], keys_len);
             var end = real_keys;
             if (CAUSAL) {
-                end = min(end, first + THREADS);
+                end = min(end, first + BLOCK);
             }
             if (first >= real_queries) {
                 end = 0u;
@@ -55,29 +57,32 @@ fn main(
     }
     // Uniform, so that the barriers below may stand in a loop over it.
     let sizes = workgroupUniformLoad(&plan);
-    let i = first + thread;
-    var visible = 0u;
-    if (i < sizes.y) {
-        visible = sizes.z;
-        if (CAUSAL) {
-            visible = min(visible, i + 1u);
-        }
-    }
-
     // Base 2: exp2 is what the hardware has.
     let scale = bitcast<f32>(info[5]) * 1.44269504;
-    let row = (b * queries_len + i) * heads + h;
-    var q: array<vec4<f32>, P4>;
-    var o: array<vec4<f32>, P4>;
-    for (var c = 0u; c < P4; c++) {
-        q[c] = vec4<f32>(0.0);
-        o[c] = vec4<f32>(0.0);
-        if (visible > 0u) {
-            q[c] = load_query(row, c) * scale;
+    var most = 0u;
+    //@ for r in 0..{{ rows }}
+    let i_@r = first + thread + @ru * THREADS;
+    let row_@r = (b * queries_len + i_@r) * heads + h;
+    var visible_@r = 0u;
+    if (i_@r < sizes.y) {
+        visible_@r = sizes.z;
+        if (CAUSAL) {
+            visible_@r = min(visible_@r, i_@r + 1u);
         }
     }
-    var largest = -3.0e38;
-    var total = 0.0;
+    most = max(most, visible_@r);
+    var largest_@r = LOWEST;
+    var total_@r = 0.0;
+    //@ for c in 0..{{ width4 }}
+    var q_@r_@c = vec4<f32>(0.0);
+    var o_@r_@c = vec4<f32>(0.0);
+    //@ end
+    if (visible_@r > 0u) {
+        //@ for c in 0..{{ width4 }}
+        q_@r_@c = load_query(row_@r, @cu) * scale;
+        //@ end
+    }
+    //@ end
 
     for (var start = 0u; start < sizes.x; start += TILE) {
         for (var at = thread; at < TILE * P4; at += THREADS) {
@@ -93,50 +98,64 @@ fn main(
             values[at] = v;
         }
         workgroupBarrier();
-        for (var j = 0u; j < TILE; j += 4u) {
-            if (start + j < visible) {
+        for (var j = 0u; j < TILE; j += {{ keys }}u) {
+            if (start + j < most) {
                 let at = j * P4;
-                var s = vec4<f32>(0.0);
-                for (var c = 0u; c < P4; c++) {
-                    s += vec4<f32>(
-                        dot(q[c], keys[at + c]),
-                        dot(q[c], keys[at + P4 + c]),
-                        dot(q[c], keys[at + 2u * P4 + c]),
-                        dot(q[c], keys[at + 3u * P4 + c]),
-                    );
-                }
-                let seen = vec4<u32>(start + j) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(visible);
-                s = select(vec4<f32>(-3.0e38), s, seen);
-                let peak = max(max(s.x, s.y), max(s.z, s.w));
-                if (peak > largest) {
-                    let shrink = exp2(largest - peak);
-                    largest = peak;
-                    total *= shrink;
-                    for (var c = 0u; c < P4; c++) {
-                        o[c] *= shrink;
-                    }
-                }
-                let w = select(vec4<f32>(0.0), exp2(s - largest), seen);
-                total += w.x + w.y + w.z + w.w;
-                for (var c = 0u; c < P4; c++) {
-                    o[c] += w.x * values[at + c] + w.y * values[at + P4 + c]
-                        + w.z * values[at + 2u * P4 + c] + w.w * values[at + 3u * P4 + c];
-                }
+                //@ for r in 0..{{ rows }}
+                //@ for k in 0..{{ keys }}
+                var s_@r_@k = 0.0;
+                //@ end
+                //@ end
+                //@ for k in 0..{{ keys }}
+                //@ for c in 0..{{ width4 }}
+                let k_@k_@c = keys[at + @ku * P4 + @cu];
+                //@ for r in 0..{{ rows }}
+                s_@r_@k += dot(q_@r_@c, k_@k_@c);
+                //@ end
+                //@ end
+                //@ end
+                //@ for r in 0..{{ rows }}
+                var peak_@r = largest_@r;
+                //@ for k in 0..{{ keys }}
+                s_@r_@k = select(LOWEST, s_@r_@k, start + j + @ku < visible_@r);
+                peak_@r = max(peak_@r, s_@r_@k);
+                //@ end
+                let shrink_@r = exp2(largest_@r - peak_@r);
+                largest_@r = peak_@r;
+                total_@r *= shrink_@r;
+                //@ for c in 0..{{ width4 }}
+                o_@r_@c *= shrink_@r;
+                //@ end
+                //@ for k in 0..{{ keys }}
+                let w_@r_@k = select(0.0, exp2(s_@r_@k - peak_@r), start + j + @ku < visible_@r);
+                total_@r += w_@r_@k;
+                //@ end
+                //@ end
+                //@ for k in 0..{{ keys }}
+                //@ for c in 0..{{ width4 }}
+                let v_@k_@c = values[at + @ku * P4 + @cu];
+                //@ for r in 0..{{ rows }}
+                o_@r_@c += w_@r_@k * v_@k_@c;
+                //@ end
+                //@ end
+                //@ end
             }
         }
         workgroupBarrier();
     }
 
-    if (sizes.w == 1u && i < queries_len) {
+    //@ for r in 0..{{ rows }}
+    if (sizes.w == 1u && i_@r < queries_len) {
         var factor = 0.0;
         var logarithm = 0.0;
-        if (visible > 0u) {
-            factor = 1.0 / total;
-            logarithm = largest + log2(total);
+        if (visible_@r > 0u) {
+            factor = 1.0 / total_@r;
+            logarithm = largest_@r + log2(total_@r);
         }
-        lse[row] = logarithm;
-        for (var c = 0u; c < P4; c++) {
-            store_result(row, c, o[c] * factor);
-        }
+        lse[row_@r] = logarithm;
+        //@ for c in 0..{{ width4 }}
+        store_result(row_@r, @cu, o_@r_@c * factor);
+        //@ end
     }
+    //@ end
 }

@@ -3,12 +3,53 @@
 use burn_cubecl::tensor::CubeTensor;
 
 use super::Visible;
-use crate::launch::{Kernel, MAX_WORKGROUP_MEMORY, contiguous, empty};
+use crate::launch::{Kernel, MAX_WORKGROUP_MEMORY, contiguous, empty, is_software};
 
-/// Rows of a workgroup, one an invocation.
-const THREADS: u32 = 64;
 /// Rows of a tile at most: enough to hide the loads, few enough that several workgroups fit.
 const MAX_TILE: usize = 32;
+
+/// How the rows are dealt out.
+#[derive(Debug, Clone, Copy)]
+struct Dealing {
+    /// Invocations of a workgroup.
+    threads: usize,
+    /// Rows of an invocation.
+    rows: usize,
+    /// Keys whose weights an invocation of the forward kernel holds at a time.
+    keys: usize,
+}
+
+impl Dealing {
+    /// `vectors`: how many vectors of the row's width an invocation holds for each of its rows.
+    fn new(software: bool, width: usize, rows: usize, vectors: usize) -> Self {
+        if software {
+            // Every value read from workgroup memory should meet as many rows as compile in acceptable time.
+            let each = (512 / (width.next_multiple_of(4) * vectors)).clamp(1, 8);
+            let rows = 1 << each.ilog2();
+            let keys = if width > 32 { 2 } else { 4 };
+            return Self {
+                threads: 64 / rows,
+                rows,
+                keys,
+            };
+        }
+        // Registers are what is short: two rows of a narrow head fit.
+        let each = if width <= 32 && vectors <= 2 && rows > 64 {
+            2
+        } else {
+            1
+        };
+        Self {
+            threads: 64,
+            rows: each,
+            keys: if width > 64 { 2 } else { 4 },
+        }
+    }
+
+    fn block(self) -> usize {
+        self.threads * self.rows
+    }
+}
 
 /// Sizes of an attention: batch, queries, keys, heads, width.
 struct Sizes {
@@ -37,16 +78,19 @@ impl Sizes {
         &self,
         name: &'static str,
         template: &'static str,
+        dealing: Dealing,
         loads: &[&str],
         stores: &[&str],
     ) -> Kernel {
         let width4 = self.width.div_ceil(4);
         // Two tiles of rows, eight bytes more a row and the plan of the group.
         let tile = ((MAX_WORKGROUP_MEMORY - 16) / (2 * 16 * width4 + 8) / 4 * 4).min(MAX_TILE);
-        let whole = self.width % 4 == 0;
+        let whole = self.width.is_multiple_of(4);
         let mut functions: Vec<String> = loads.iter().map(|buffer| load(buffer, whole)).collect();
         functions.extend(stores.iter().map(|buffer| store(buffer, whole)));
-        Kernel::new(name, template, THREADS)
+        Kernel::new(name, template, dealing.threads as u32)
+            .set("rows", dealing.rows)
+            .set("keys", dealing.keys)
             .set("element", if whole { "vec4<f32>" } else { "f32" })
             .set("loads", functions.join("\n"))
             .set("width", self.width)
@@ -54,10 +98,6 @@ impl Sizes {
             .set("tile", tile)
             .set("tile_vectors", tile * width4)
             .workgroup_memory(tile * (2 * 16 * width4 + 8) + 16)
-    }
-
-    fn blocks(rows: usize) -> usize {
-        rows.div_ceil(THREADS as usize)
     }
 
     fn info(&self, visible: &Visible, blocks: usize) -> (Vec<u32>, usize) {
@@ -119,12 +159,15 @@ pub(super) fn forward(
         [sizes.batch, sizes.queries, sizes.heads, sizes.width],
     );
     let lse = empty(&query, [sizes.batch, sizes.queries, sizes.heads]);
-    let (info, groups) = sizes.info(visible, Sizes::blocks(sizes.queries));
+    let dealing = Dealing::new(is_software(&query), sizes.width, sizes.queries, 2);
+    let (info, groups) = sizes.info(visible, sizes.queries.div_ceil(dealing.block()));
+    let loads = ["query", "key", "value"];
     sizes
         .kernel(
             "attention",
             include_str!("forward.wgsl"),
-            &["query", "key", "value"],
+            dealing,
+            &loads,
             &["result"],
         )
         .set("causal", visible.causal)
@@ -141,51 +184,64 @@ pub(super) fn backward(
     let [query, key, value, out, lse] = saved.map(contiguous);
     let gradient = contiguous(gradient);
     let sizes = Sizes::of(&query, &key);
-    let rows_count = sizes.batch * sizes.queries * sizes.heads;
-    let rows = empty(&query, [sizes.batch, sizes.queries, sizes.heads, 2]);
+    let software = is_software(&query);
+    let rows = sizes.batch * sizes.queries * sizes.heads;
+    let stats = empty(&query, [sizes.batch, sizes.queries, sizes.heads, 2]);
+    let dealing = Dealing {
+        threads: 64,
+        rows: 1,
+        keys: 1,
+    };
     sizes
         .kernel(
             "attention delta",
             include_str!("delta.wgsl"),
+            dealing,
             &["out", "gradient"],
             &[],
         )
         .launch(
-            &[&out, &gradient, &lse, &rows],
-            &[rows_count as u32],
-            Sizes::blocks(rows_count),
+            &[&out, &gradient, &lse, &stats],
+            &[rows as u32],
+            rows.div_ceil(dealing.block()),
         );
 
     let loads = ["query", "key", "value", "gradient"];
     let dquery = empty(&query, query.meta.shape().clone());
-    let (info, groups) = sizes.info(visible, Sizes::blocks(sizes.queries));
+    let dealing = Dealing::new(software, sizes.width, sizes.queries, 3);
+    let (info, groups) = sizes.info(visible, sizes.queries.div_ceil(dealing.block()));
+    let template = include_str!("backward_query.wgsl");
     sizes
         .kernel(
             "attention gradient of queries",
-            include_str!("backward_query.wgsl"),
+            template,
+            dealing,
             &loads,
             &["result"],
         )
         .set("causal", visible.causal)
         .launch(
-            &[&query, &key, &value, &gradient, &rows, &dquery],
+            &[&query, &key, &value, &gradient, &stats, &dquery],
             &info,
             groups,
         );
 
     let dkey = empty(&query, key.meta.shape().clone());
     let dvalue = empty(&query, key.meta.shape().clone());
-    let (info, groups) = sizes.info(visible, Sizes::blocks(sizes.keys));
+    let dealing = Dealing::new(software, sizes.width, sizes.keys, 4);
+    let (info, groups) = sizes.info(visible, sizes.keys.div_ceil(dealing.block()));
+    let template = include_str!("backward_key.wgsl");
     sizes
         .kernel(
             "attention gradient of keys",
-            include_str!("backward_key.wgsl"),
+            template,
+            dealing,
             &loads,
             &["dkey", "dvalue"],
         )
         .set("causal", visible.causal)
         .launch(
-            &[&query, &key, &value, &gradient, &rows, &dkey, &dvalue],
+            &[&query, &key, &value, &gradient, &stats, &dkey, &dvalue],
             &info,
             groups,
         );

@@ -1,0 +1,70 @@
+//! Every kernel on a wgpu device that was granted exactly WebGPU's default limits.
+
+use burn::tensor::wgpu::{WgpuSetup, wgpu};
+use burn::tensor::{Device, Tensor, TensorData};
+
+use crate::cases::{check, fixtures};
+use crate::fixture::Case;
+use crate::gradcheck::{adapter, values};
+use crate::{block_on, gelu, layer_norm, linear};
+
+fn device() -> Option<Device> {
+    let (instance, adapter) = adapter()?;
+    let descriptor = wgpu::DeviceDescriptor {
+        required_limits: wgpu::Limits::defaults(),
+        // CubeCL's own copies use what the adapter has, whether or not the device was granted it.
+        required_features: adapter.features()
+            & (wgpu::Features::SHADER_INT64 | wgpu::Features::SUBGROUP),
+        ..Default::default()
+    };
+    let (device, queue) =
+        block_on(adapter.request_device(&descriptor)).expect("the adapter has the defaults");
+    let backend = adapter.get_info().backend;
+    let setup = WgpuSetup {
+        instance,
+        adapter,
+        device,
+        queue,
+        backend,
+    };
+    Some(
+        Device::wgpu_options()
+            .setup(setup)
+            .init()
+            .expect("the setup is one of its own"),
+    )
+}
+
+#[test]
+fn every_kernel_runs_within_the_default_limits() {
+    let Some(device) = device() else {
+        return;
+    };
+    for path in [
+        "ops/softmax-attention/bidirectional-wide",
+        "ops/softmax-attention/causal-ragged",
+        "ops/linformer-attention/ragged",
+    ] {
+        let case = Case::read(&fixtures(), path).unwrap();
+        let report = block_on(check(&case, &device)).unwrap();
+        assert!(report.passed, "{path}: {report:#?}");
+    }
+    let tensor = |dims: [usize; 2]| {
+        let values: Vec<f32> = values(dims[0] * dims[1], 1.0, 3)
+            .iter()
+            .map(|&value| value as f32)
+            .collect();
+        Tensor::<2>::from_data(TensorData::new(values, dims), &device)
+            .autodiff()
+            .require_grad()
+    };
+    let (x, weight) = (tensor([70, 96]), tensor([40, 96]));
+    let row = |width: usize| tensor([1, width]).reshape([width]);
+    let y = layer_norm(x.clone(), row(96), row(96), 1e-5);
+    let y = gelu(linear(y, weight.clone(), Some(row(40))));
+    let gradients = y.sum().backward();
+    for gradient in [x.grad(&gradients), weight.grad(&gradients)] {
+        let values = gradient.expect("a leaf has a gradient").into_data();
+        assert!(values.iter::<f64>().all(f64::is_finite));
+    }
+}
