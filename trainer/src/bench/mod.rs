@@ -3,4 +3,5 @@
 pub mod latency;
 pub mod memory;
 pub mod statistics;
+pub mod stretch;
 pub mod training_step;

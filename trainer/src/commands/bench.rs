@@ -1,11 +1,11 @@
 //! `caldera bench`
 
 use super::{Outcome, flags::choice, output};
-use crate::bench::{latency, training_step};
+use crate::bench::{latency, stretch::stretch, training_step};
 use crate::config::DeviceChoice;
 use crate::report::write_whole;
 use anyhow::{Context, Result};
-use caldera_models::TextModel;
+use caldera_models::{Checkpoint, TextModel};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
@@ -53,6 +53,9 @@ struct LatencyArgs {
     /// Timed runs of each model at each length
     #[arg(long, value_name = "N", default_value_t = 15)]
     runs: usize,
+    /// Repeat position tables up to N tokens, to time lengths that the models were not trained for (their answers mean nothing then)
+    #[arg(long, value_name = "N")]
+    stretch: Option<usize>,
     /// Sequences in a batch
     #[arg(long, value_name = "N", default_value_t = 1)]
     batch: usize,
@@ -108,8 +111,14 @@ pub(super) fn run(args: Args) -> Result<Outcome> {
 fn latency(args: LatencyArgs) -> Result<Outcome> {
     let (device, adapter) = crate::select_device(args.device)?;
     eprintln!("device: {adapter}");
-    let transformer = TextModel::load(&args.teacher, &device)?.frozen();
-    let linear = TextModel::load(&args.student, &device)?.frozen();
+    let load = |folder: &Path| -> Result<TextModel> {
+        let mut checkpoint = Checkpoint::read(folder)?;
+        if let Some(positions) = args.stretch {
+            stretch(&mut checkpoint, positions)?;
+        }
+        Ok(TextModel::from_checkpoint(&checkpoint, &device)?.frozen())
+    };
+    let (transformer, linear) = (load(&args.teacher)?, load(&args.student)?);
     let mut lengths = args.lengths;
     lengths.sort_unstable();
     lengths.dedup();
@@ -178,7 +187,7 @@ fn latency(args: LatencyArgs) -> Result<Outcome> {
         let name = |folder: &Path| folder.display().to_string();
         let mut value = json!({
             "device": adapter, "adapter": crate::device::adapter().map(|a| a.name), "browser": null, "versions": versions(),
-            "pair": { "transformer": name(&args.teacher), "linear": name(&args.student) }, "batch": args.batch, "seed": args.seed,
+            "pair": { "transformer": name(&args.teacher), "linear": name(&args.student) }, "batch": args.batch, "seed": args.seed, "stretch": args.stretch,
         });
         let figures = serde_json::to_value(&sweep).context("figures that are no JSON")?;
         if let (Value::Object(out), Value::Object(figures)) = (&mut value, figures) {

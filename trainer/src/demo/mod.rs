@@ -68,7 +68,7 @@ impl Default for Plan {
             reference_length: 55,
             batch_size: 32,
             pretraining_steps: 160,
-            teacher_steps: 180,
+            teacher_steps: 230,
             student_steps: 220,
             valid_documents: 400,
             teacher_rate: 3e-3,
