@@ -14,6 +14,7 @@ pub mod demo;
 pub mod device;
 pub mod losses;
 pub mod metrics;
+pub mod model;
 pub mod optimizer;
 pub mod report;
 pub mod schedule;

@@ -72,6 +72,21 @@ pub struct StepRecord {
     pub elapsed: f64,
 }
 
+/// How well a model does; what does not apply to its task is None.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Score {
+    /// Mean loss of the task: cross entropy of an example, or in nats of a token.
+    pub loss: f64,
+    /// Share of right answers; of a language model, of next tokens guessed right.
+    pub accuracy: f64,
+    /// e to the loss of a token (language models).
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub perplexity: Option<f64>,
+    /// Loss in bits over the bytes of the text (language models).
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub bits_per_byte: Option<f64>,
+}
+
 /// One evaluation on the validation data.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct EvalRecord {
@@ -81,10 +96,9 @@ pub struct EvalRecord {
     pub epoch: f64,
     /// Examples looked at.
     pub examples: usize,
-    /// Mean cross entropy.
-    pub loss: f64,
-    /// Share of right answers.
-    pub accuracy: f64,
+    /// How well it did.
+    #[serde(flatten)]
+    pub score: Score,
     /// Accuracy of the teacher in training (guide `trajectory`).
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub teacher_accuracy: Option<f64>,

@@ -5,13 +5,14 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use burn::tensor::{Device, Gradients, Tensor, TensorData};
-use caldera_models::{ParameterMut, TextModel};
+use caldera_models::ParameterMut;
 use caldera_shaders::adamw::{AdamWStep, adamw_step};
 use caldera_shaders::is_gpu;
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 
 use crate::config::OptimizerConfig;
+use crate::model::Model;
 
 /// Gradients by parameter name, outside of any graph, each in a row.
 #[derive(Default)]
@@ -21,12 +22,12 @@ pub struct GradientSum {
 
 impl GradientSum {
     /// Adds the gradients of `model`'s parameters. Those that the loss does not depend on are left out.
-    pub fn add(&mut self, model: &TextModel, gradients: &mut Gradients) {
+    pub fn add(&mut self, model: &impl Model, gradients: &mut Gradients) {
         self.add_share(model, gradients, 1.0);
     }
 
     /// The same, multiplied with `share`: a batch's part of a step of several batches.
-    pub fn add_share(&mut self, model: &TextModel, gradients: &mut Gradients, share: f64) {
+    pub fn add_share(&mut self, model: &impl Model, gradients: &mut Gradients, share: f64) {
         model.visit(&mut |name, parameter| {
             let Some(gradient) = parameter.grad_remove(gradients) else {
                 return;
@@ -115,7 +116,7 @@ impl AdamW {
     }
 
     /// Changes the parameters of `model` that have a gradient; the others stay as they are, decay included.
-    pub fn step(&mut self, model: &mut TextModel, gradients: GradientSum, learning_rate: f64) {
+    pub fn step(&mut self, model: &mut impl Model, gradients: GradientSum, learning_rate: f64) {
         self.steps += 1;
         let mut sums = gradients.sums;
         let (config, moments, step) = (&self.config, &mut self.moments, self.steps);
@@ -191,7 +192,7 @@ impl AdamW {
     pub fn load(
         config: &OptimizerConfig,
         path: &Path,
-        model: &TextModel,
+        model: &impl Model,
         device: &Device,
     ) -> Result<Self> {
         let bytes =

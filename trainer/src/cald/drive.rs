@@ -5,16 +5,18 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 
+use super::family::Family;
 use super::output::{Output, write_config};
 use super::run::Run;
 use super::state::{Progress, State};
 use crate::metrics::{
     JsonLines, MetricsLine, Observer, RunStart, RunSummary, SavedKind, StopReason,
 };
+use crate::model::Model;
 
 /// Runs to the end, or until `stop`.
-pub(super) fn drive(
-    mut run: Run,
+pub(super) fn drive<F: Family>(
+    mut run: Run<F>,
     stop: &AtomicBool,
     observer: &mut dyn Observer,
 ) -> Result<RunSummary> {
@@ -33,15 +35,16 @@ pub(super) fn drive(
         }
     };
     write_config(&run.config)?;
+    let counts = run.family.counts();
     let start = RunStart {
         task: run.task.clone(),
         device: run.device_line.clone(),
         total_steps: run.total_steps,
         steps_per_epoch: run.steps_per_epoch,
         resumed_from: progress.step,
-        train_examples: run.data.labelled,
-        unlabelled_examples: run.data.train.len() - run.data.labelled,
-        valid_examples: run.data.valid.len(),
+        train_examples: counts.labelled,
+        unlabelled_examples: counts.unlabelled,
+        valid_examples: counts.valid,
         parameters: run.student.num_parameters(),
     };
     let lines = JsonLines::open(&folder.join("metrics.jsonl"), progress.step)?;
@@ -90,7 +93,7 @@ pub(super) fn drive(
     }
     if out_of_date(&progress, &start, &out) {
         out.model(&run.student, progress.step, SavedKind::Last)?;
-        if run.data.valid.is_empty() && stopped.is_none() {
+        if counts.valid == 0 && stopped.is_none() {
             // Nothing to choose by: the last is the best there is.
             out.model(&run.student, progress.step, SavedKind::Best)?;
         }
@@ -116,8 +119,8 @@ fn out_of_date(progress: &Progress, start: &RunStart, out: &Output<'_>) -> bool 
     progress.step > start.resumed_from || !out.folder.join("last/config.json").exists()
 }
 
-fn evaluate_and_keep(
-    run: &mut Run,
+fn evaluate_and_keep<F: Family>(
+    run: &mut Run<F>,
     progress: &mut Progress,
     out: &mut Output<'_>,
 ) -> Result<Option<StopReason>> {

@@ -4,35 +4,34 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use burn::tensor::{Gradients, Tensor};
-use caldera_models::{ForwardOptions, TextModel};
+use caldera_models::ForwardOptions;
 
-use super::setup::guiding;
-use crate::batches::Batch;
+use super::family::Family;
 use crate::config::RunConfig;
-use crate::losses::cross_entropy;
+use crate::model::Model;
 use crate::optimizer::{AdamW, GradientSum};
 use crate::schedule::Schedule;
 
 /// The teacher of a run.
-pub(super) enum Teacher {
+pub(super) enum Teacher<M> {
     /// Nobody.
     None,
     /// One that does not change.
-    Fixed(TextModel),
+    Fixed(M),
     /// One that is fine-tuned beside the student.
-    Training(Box<Trainee>),
+    Training(Box<Trainee<M>>),
     /// Checkpoints, each for an equal part of the guided steps.
     Waypoints {
         /// Folders in order.
         folders: Vec<PathBuf>,
         /// The one that is loaded.
-        current: Option<(usize, TextModel)>,
+        current: Option<(usize, M)>,
     },
 }
 
 /// A teacher in training.
-pub(super) struct Trainee {
-    pub model: TextModel,
+pub(super) struct Trainee<M> {
+    pub model: M,
     pub optimizer: AdamW,
     pub schedule: Schedule,
     /// Student steps to one of its own.
@@ -43,17 +42,17 @@ pub(super) struct Trainee {
 pub(super) struct Guidance {
     /// Embeddings and every layer; empty where they are not needed.
     pub hidden_states: Vec<Tensor<3>>,
-    /// \[B, C\]
-    pub logits: Option<Tensor<2>>,
+    /// \[B, L, V\]
+    pub logits: Option<Tensor<3>>,
     /// Value of the teacher's own loss, where it learns from this batch.
     pub loss: Option<Tensor<1>>,
     /// And its gradients.
     pub gradients: Option<Gradients>,
 }
 
-impl Teacher {
+impl<M: Model> Teacher<M> {
     /// A teacher that starts as `model` and has its own AdamW and rate.
-    pub fn training(model: TextModel, config: &RunConfig) -> Self {
+    pub fn training(model: M, config: &RunConfig) -> Self {
         let mut optimizer = config.optimizer.clone();
         optimizer.learning_rate = config
             .cald
@@ -97,7 +96,13 @@ impl Teacher {
     }
 
     /// Gets ready for step `step` of `guided_steps`: loads the checkpoint whose turn it is.
-    pub fn prepare(&mut self, step: u64, guided_steps: u64, student: &TextModel) -> Result<()> {
+    pub fn prepare<F: Family<Model = M>>(
+        &mut self,
+        family: &F,
+        step: u64,
+        guided_steps: u64,
+        student: &M,
+    ) -> Result<()> {
         let Self::Waypoints { folders, current } = self else {
             return Ok(());
         };
@@ -105,7 +110,7 @@ impl Teacher {
         let index = (step * count / guided_steps.max(1)).min(count - 1) as usize;
         if current.as_ref().is_none_or(|(loaded, _)| *loaded != index) {
             let device = student.device().without_autodiff();
-            *current = Some((index, guiding(&folders[index], student, &device)?));
+            *current = Some((index, family.guiding(&folders[index], student, &device)?));
         }
         Ok(())
     }
@@ -127,13 +132,20 @@ impl Teacher {
 
     /// Its forward pass. A teacher that learns at this step makes one pass for both: with a graph, and dropout where
     /// `dropout` is set; every other one keeps no graph and has no dropout.
-    pub fn guide(&self, batch: &Batch, states: bool, step: u64, dropout: bool) -> Option<Guidance> {
+    pub fn guide<F: Family<Model = M>>(
+        &self,
+        family: &F,
+        batch: &F::Batch,
+        states: bool,
+        step: u64,
+        dropout: bool,
+    ) -> Option<Guidance> {
         let quiet = ForwardOptions {
             hidden_states: states,
             dropout: false,
         };
-        let frozen = |model: &TextModel| {
-            let output = model.forward(&batch.input, &quiet);
+        let frozen = |model: &M| {
+            let output = family.forward(model, batch, &quiet);
             Guidance {
                 hidden_states: output.hidden_states,
                 logits: output.logits,
@@ -149,13 +161,12 @@ impl Teacher {
                 Some(frozen(&trainee.model.clone().frozen()))
             }
             Self::Training(trainee) => {
-                let output = trainee
-                    .model
-                    .forward(&batch.input, &ForwardOptions { dropout, ..quiet });
+                let options = ForwardOptions { dropout, ..quiet };
+                let output = family.forward(&trainee.model, batch, &options);
                 let loss = output
                     .logits
                     .clone()
-                    .and_then(|logits| cross_entropy(logits, &batch.labels));
+                    .and_then(|logits| family.task_loss(logits, batch));
                 let plain = |state: Tensor<3>| state.without_autodiff();
                 Some(Guidance {
                     hidden_states: output.hidden_states.into_iter().map(plain).collect(),

@@ -1,10 +1,12 @@
 //! Fine-tuning, conversion by layerwise distillation, evaluation.
 //!
-//! `setup` turns a configuration into models and data, `guide` says what the student is held against at a step,
+//! `setup` turns a configuration into models and data, `family` is what differs between kinds of models (`text`),
+//! `guide` says what the student is held against at a step,
 //! `step` computes losses and gradients of a batch, `run` is one run and `drive` its loop, `state` lets it go on after a stop.
 
 mod drive;
 mod evaluate;
+mod family;
 mod guide;
 mod output;
 mod run;
@@ -13,6 +15,7 @@ mod state;
 mod step;
 #[cfg(test)]
 mod tests;
+mod text;
 
 use std::sync::atomic::AtomicBool;
 

@@ -3,12 +3,14 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use caldera_models::{TextModel, WeightDtype};
+use caldera_models::WeightDtype;
 
+use super::family::Family;
 use super::run::Run;
 use super::state::{Progress, State};
 use crate::config::RunConfig;
 use crate::metrics::{JsonLines, MetricsLine, Observer, SavedKind, SavedRecord};
+use crate::model::Model;
 
 /// The folder, the observer and the metrics file of a run.
 pub(super) struct Output<'a> {
@@ -34,7 +36,7 @@ impl Output<'_> {
     }
 
     /// Writes the model in training to its place of this kind.
-    pub fn model(&mut self, model: &TextModel, step: u64, kind: SavedKind) -> Result<()> {
+    pub fn model(&mut self, model: &impl Model, step: u64, kind: SavedKind) -> Result<()> {
         let path = match kind {
             SavedKind::Best => self.folder.join("best"),
             SavedKind::Last => self.folder.join("last"),
@@ -47,7 +49,7 @@ impl Output<'_> {
     }
 
     /// Writes the resume state, where the configuration wants one.
-    pub fn state(&mut self, run: &Run, progress: &Progress) -> Result<()> {
+    pub fn state<F: Family>(&mut self, run: &Run<F>, progress: &Progress) -> Result<()> {
         if run.config.train.save_state {
             let path = State::new(&self.folder).save(run, progress)?;
             self.saved(progress.step, SavedKind::State, path);

@@ -1,44 +1,33 @@
 //! A run: models, data and plan; one step, one evaluation.
 
-use std::collections::BTreeMap;
 use std::time::Instant;
 
 use anyhow::{Result, bail};
 use burn::tensor::{Device, Tensor};
-use caldera_models::TextModel;
 
-use super::evaluate::evaluate_model;
+use super::family::Family;
 use super::guide::Teacher;
 use super::step::{Objective, Parts, student_step};
-use crate::batches::{Batch, Encoded, epoch_batches, mix};
+use crate::batches::{epoch_batches, mix};
 use crate::config::{BestMetric, Guide, RunConfig};
 use crate::metrics::{EvalRecord, Observer, StepRecord};
+use crate::model::Model;
 use crate::optimizer::{AdamW, GradientSum};
 use crate::schedule::Schedule;
 
-/// The examples of a run.
-pub(super) struct Data {
-    /// Labelled examples, then texts without labels.
-    pub train: Vec<Encoded>,
-    /// How many of `train` have labels.
-    pub labelled: usize,
-    pub valid: Vec<Encoded>,
-    pub pad_token_id: u32,
-}
-
 /// A run with everything it needs.
-pub(super) struct Run {
+pub(super) struct Run<F: Family> {
     pub task: String,
     pub config: RunConfig,
     /// Without autodiff.
     pub device: Device,
     pub device_line: String,
     /// In training.
-    pub student: TextModel,
+    pub student: F::Model,
     pub optimizer: AdamW,
     pub schedule: Schedule,
-    pub teacher: Teacher,
-    pub data: Data,
+    pub teacher: Teacher<F::Model>,
+    pub family: F,
     pub total_steps: u64,
     pub steps_per_epoch: u64,
     /// Steps with a teacher.
@@ -49,18 +38,19 @@ pub(super) struct Run {
     epoch: Option<(u64, Vec<Vec<usize>>)>,
 }
 
-impl Run {
+impl<F: Family> Run<F> {
     pub fn new(
         task: String,
         config: RunConfig,
         device: Device,
         device_line: String,
-        student: TextModel,
-        mut teacher: Teacher,
-        data: Data,
+        student: F::Model,
+        mut teacher: Teacher<F::Model>,
+        family: F,
     ) -> Result<Self> {
         let train = &config.train;
-        let batches = data.train.len().div_ceil(train.batch_size);
+        let lengths = family.lengths();
+        let batches = lengths.len().div_ceil(train.batch_size);
         let steps_per_epoch = batches.div_ceil(train.accumulation).max(1) as u64;
         let total_steps = train
             .max_steps
@@ -81,13 +71,13 @@ impl Run {
             optimizer: AdamW::new(&config.optimizer),
             schedule: Schedule::new(&config.optimizer, total_steps),
             student: student.trainable(),
-            lengths: data.train.iter().map(|example| example.ids.len()).collect(),
+            lengths,
             task,
             config,
             device,
             device_line,
             teacher,
-            data,
+            family,
             total_steps,
             steps_per_epoch,
             guided_steps,
@@ -134,7 +124,7 @@ impl Run {
             self.teacher = Teacher::None;
         }
         self.teacher
-            .prepare(step, self.guided_steps, &self.student)?;
+            .prepare(&self.family, step, self.guided_steps, &self.student)?;
         // Dropout becomes a function of the step, so that a resumed run draws the same masks.
         self.device.seed(mix(self.config.seed ^ 0x5eed, step));
         let batches = self.batches(step);
@@ -163,15 +153,14 @@ impl Run {
         };
         let states = self.config.cald.alpha_layer > 0.0;
         for indices in &batches {
-            let rows: Vec<&Encoded> = indices
-                .iter()
-                .map(|index| &self.data.train[*index])
-                .collect();
-            let multiple = self.config.train.pad_to_multiple;
-            let batch = Batch::new(&rows, self.data.pad_token_id, multiple, &self.device);
-            record.examples += batch.len();
-            record.positions += batch.positions();
-            let mut guidance = self.teacher.guide(&batch, states, step, objective.dropout);
+            let family = &self.family;
+            let batch = family.batch(indices, &self.device);
+            let (rows, positions) = family.size(&batch);
+            record.examples += rows;
+            record.positions += positions;
+            let mut guidance = self
+                .teacher
+                .guide(family, &batch, states, step, objective.dropout);
             if let Some(gradients) = guidance
                 .as_mut()
                 .and_then(|guidance| guidance.gradients.as_mut())
@@ -179,7 +168,7 @@ impl Run {
                 self.teacher.collect(gradients, share, &mut teacher_sum);
             }
             let (mut found, gradients) =
-                student_step(&self.student, &batch, guidance.as_ref(), &objective);
+                student_step(family, &self.student, &batch, guidance.as_ref(), &objective);
             found.teacher = guidance.and_then(|guidance| guidance.loss);
             parts.add(found, share);
             if let Some(mut gradients) = gradients {
@@ -211,28 +200,24 @@ impl Run {
     ) -> Result<EvalRecord> {
         let started = Instant::now();
         let size = self.config.train.eval_batch_size;
-        let (valid, pad) = (&self.data.valid, self.data.pad_token_id);
-        let outcome = evaluate_model(&self.student.clone().frozen(), valid, pad, size, observer)?;
-        let (loss, accuracy) = outcome.score(valid);
-        let teacher_accuracy = match &self.teacher {
-            Teacher::Training(trainee) => {
-                let outcome =
-                    evaluate_model(&trainee.model.clone().frozen(), valid, pad, size, observer)?;
-                Some(outcome.score(valid).1)
-            }
+        let mut scored = |model: F::Model| self.family.evaluate(&model.frozen(), size, observer);
+        let score = scored(self.student.clone())?;
+        let teacher = match &self.teacher {
+            Teacher::Training(trainee) => Some(scored(trainee.model.clone())?),
             _ => None,
         };
         let better = best.is_none_or(|best| match self.config.train.best_metric {
-            BestMetric::Accuracy => (accuracy, -loss) > (best.accuracy, -best.loss),
-            BestMetric::Loss => loss < best.loss,
+            BestMetric::Accuracy => {
+                (score.accuracy, -score.loss) > (best.score.accuracy, -best.score.loss)
+            }
+            BestMetric::Loss => score.loss < best.score.loss,
         });
         Ok(EvalRecord {
             step,
             epoch: step as f64 / self.steps_per_epoch as f64,
-            examples: valid.len(),
-            loss,
-            accuracy,
-            teacher_accuracy,
+            examples: self.family.counts().valid,
+            score,
+            teacher_accuracy: teacher.map(|score| score.accuracy),
             best: better,
             seconds: started.elapsed().as_secs_f64(),
         })
@@ -244,7 +229,7 @@ impl Run {
             Some(every) => step.is_multiple_of(every),
             None => step.is_multiple_of(self.steps_per_epoch),
         };
-        !self.data.valid.is_empty() && (due || step == self.total_steps)
+        self.family.counts().valid > 0 && (due || step == self.total_steps)
     }
 
     /// Whether one of the evenly spread checkpoints is due after `step` steps.
@@ -300,13 +285,4 @@ fn read_losses(
     (record.task_loss, record.layer_loss, record.logits_loss) = (task, layer, logits);
     (record.teacher_loss, record.gradient_norm) = (teacher, norm);
     Ok(())
-}
-
-/// Values of every parameter by name.
-pub(super) fn parameter_names(model: &TextModel) -> BTreeMap<String, Vec<usize>> {
-    let mut shapes = BTreeMap::new();
-    model.visit(&mut |name, parameter| {
-        shapes.insert(name.to_string(), parameter.shape());
-    });
-    shapes
 }

@@ -11,7 +11,8 @@ use caldera_models::{
 use serde_json::json;
 
 use super::guide::Teacher;
-use super::run::{Data, Run};
+use super::run::Run;
+use super::text::{TextTask, guiding};
 use crate::batches::{Encoded, Encoder};
 use crate::config::{
     CaldConfig, DataConfig, Guide, InitChoice, MixerChoice, RunConfig, SharingChoice, StudentFrom,
@@ -21,7 +22,7 @@ use crate::device::select_device;
 use crate::metrics::Observer;
 
 /// A fine-tuning run that has not begun.
-pub(super) fn finetune(config: &RunConfig, observer: &mut dyn Observer) -> Result<Run> {
+pub(super) fn finetune(config: &RunConfig, observer: &mut dyn Observer) -> Result<Run<TextTask>> {
     config.validate()?;
     let (device, device_line) = select_device(config.device)?;
     observer.message(&device_line);
@@ -37,7 +38,13 @@ pub(super) fn finetune(config: &RunConfig, observer: &mut dyn Observer) -> Resul
     settings.data.unlabelled.clear();
     let records = Records::read(&settings.data)?;
     let (model, labels) = with_head(load(folder, &device)?, folder, &records, &settings)?;
-    let data = records.encode(folder, &model, &labels, &settings.data)?;
+    let data = records.encode(
+        folder,
+        &model,
+        &labels,
+        &settings.data,
+        settings.train.pad_to_multiple,
+    )?;
     let mut student = model;
     student.config.caldera.insert(
         "run".into(),
@@ -55,7 +62,7 @@ pub(super) fn finetune(config: &RunConfig, observer: &mut dyn Observer) -> Resul
 }
 
 /// A conversion that has not begun.
-pub(super) fn convert(config: &RunConfig, observer: &mut dyn Observer) -> Result<Run> {
+pub(super) fn convert(config: &RunConfig, observer: &mut dyn Observer) -> Result<Run<TextTask>> {
     config.validate()?;
     let (device, device_line) = select_device(config.device)?;
     observer.message(&device_line);
@@ -74,7 +81,13 @@ pub(super) fn convert(config: &RunConfig, observer: &mut dyn Observer) -> Result
     let folder = source_folder(config, guide, student_from, &waypoints)?;
     let records = Records::read(&config.data)?;
     let (initial, labels) = with_head(load(&folder, &device)?, &folder, &records, config)?;
-    let data = records.encode(&folder, &initial, &labels, &config.data)?;
+    let data = records.encode(
+        &folder,
+        &initial,
+        &labels,
+        &config.data,
+        config.train.pad_to_multiple,
+    )?;
 
     let teacher = match guide {
         Guide::Unguided | Guide::Hybrid => Teacher::None,
@@ -224,33 +237,6 @@ fn waypoint_folders(given: &[PathBuf]) -> Result<Vec<PathBuf>> {
     Ok(found.into_iter().map(|(_, path)| path).collect())
 }
 
-/// A teacher that is not trained: frozen, with a head for the same labels and states of the same shape.
-pub(super) fn guiding(folder: &Path, student: &TextModel, device: &Device) -> Result<TextModel> {
-    let teacher = load(folder, device)?;
-    if teacher.config.architecture == Architecture::Bare {
-        bail!(
-            "{}: a teacher needs a classification head; fine-tune it first",
-            folder.display()
-        );
-    }
-    let facts = |model: &TextModel| {
-        (
-            model.config.hidden_size,
-            model.config.num_hidden_layers,
-            model.config.num_labels(),
-        )
-    };
-    if facts(&teacher) != facts(student) {
-        bail!(
-            "{}: (hidden_size, layers, labels): expected {:?} as the student has, found {:?}",
-            folder.display(),
-            facts(student),
-            facts(&teacher)
-        );
-    }
-    Ok(teacher)
-}
-
 fn load(folder: &Path, device: &Device) -> Result<TextModel> {
     Ok(TextModel::load(folder, device)?.frozen())
 }
@@ -333,17 +319,19 @@ impl Records {
         model: &TextModel,
         labels: &LabelSet,
         data: &DataConfig,
-    ) -> Result<Data> {
+        pad_to_multiple: usize,
+    ) -> Result<TextTask> {
         let encoder = Encoder::load(folder, &model.config, data.max_length)?;
         let mut train = encoder.encode(&with_labels(self.train, labels, true)?)?;
         let labelled = train.len();
         train.extend(encoder.encode(&with_labels(self.unlabelled, labels, false)?)?);
         let valid = encoder.encode(&with_labels(self.valid, labels, true)?)?;
-        Ok(Data {
+        Ok(TextTask {
             train,
             labelled,
             valid,
             pad_token_id: encoder.pad_token_id(),
+            pad_to_multiple,
         })
     }
 }

@@ -6,14 +6,16 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use caldera_models::{TextModel, WeightDtype};
+use caldera_models::WeightDtype;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::family::Family;
 use super::guide::Teacher;
-use super::run::{Run, parameter_names};
+use super::run::Run;
 use crate::config::RunConfig;
 use crate::metrics::EvalRecord;
+use crate::model::Model;
 use crate::optimizer::AdamW;
 
 /// How far a run is.
@@ -80,7 +82,7 @@ impl State {
     }
 
     /// Writes everything; the state before stays whole until then.
-    pub fn save(&self, run: &Run, progress: &Progress) -> Result<PathBuf> {
+    pub fn save<F: Family>(&self, run: &Run<F>, progress: &Progress) -> Result<PathBuf> {
         let fresh = &self.fresh;
         remove(fresh)?;
         std::fs::create_dir_all(fresh)
@@ -123,7 +125,7 @@ impl State {
     ///
     /// # Errors
     /// The state is of a run with another configuration, or is damaged.
-    pub fn load(&self, run: &mut Run) -> Result<Progress> {
+    pub fn load<F: Family>(&self, run: &mut Run<F>) -> Result<Progress> {
         let folder = self.readable().context("no state to go on from")?;
         let path = folder.join("progress.json");
         let bytes =
@@ -167,13 +169,9 @@ impl State {
 }
 
 /// A model of the state, which must have the parameters of the one that was set up.
-fn restored(
-    expected: &TextModel,
-    folder: &Path,
-    device: &burn::tensor::Device,
-) -> Result<TextModel> {
-    let model = TextModel::load(folder, device)?;
-    if parameter_names(&model) != parameter_names(expected) {
+fn restored<M: Model>(expected: &M, folder: &Path, device: &burn::tensor::Device) -> Result<M> {
+    let model = M::load(folder, device)?;
+    if model.parameter_shapes() != expected.parameter_shapes() {
         bail!(
             "{}: the state holds another model than the configuration describes",
             folder.display()

@@ -1,12 +1,12 @@
 //! Losses and gradients of one batch.
 
 use burn::tensor::{Gradients, Tensor};
-use caldera_models::{ForwardOptions, TextModel};
+use caldera_models::ForwardOptions;
 
+use super::family::Family;
 use super::guide::Guidance;
-use crate::batches::Batch;
 use crate::config::CaldConfig;
-use crate::losses::{LogitsMean, cross_entropy, layer_loss, logits_loss};
+use crate::losses::{layer_loss, logits_loss};
 
 /// Values of the parts of the loss, not read from the device, without their weights.
 #[derive(Clone, Default)]
@@ -45,9 +45,10 @@ pub(super) struct Objective<'a> {
 }
 
 /// Forward and backward of the student. None for gradients: nothing in the batch to learn from.
-pub(super) fn student_step(
-    student: &TextModel,
-    batch: &Batch,
+pub(super) fn student_step<F: Family>(
+    family: &F,
+    student: &F::Model,
+    batch: &F::Batch,
     guidance: Option<&Guidance>,
     objective: &Objective<'_>,
 ) -> (Parts, Option<Gradients>) {
@@ -59,20 +60,20 @@ pub(super) fn student_step(
         hidden_states: states.is_some(),
         dropout: objective.dropout,
     };
-    let output = student.forward(&batch.input, &options);
+    let output = family.forward(student, batch, &options);
     let mut parts = Parts::default();
     let mut terms: Vec<Tensor<1>> = Vec::new();
     if objective.task_weight > 0.0
         && let Some(loss) = output
             .logits
             .clone()
-            .and_then(|logits| cross_entropy(logits, &batch.labels))
+            .and_then(|logits| family.task_loss(logits, batch))
     {
         parts.task = Some(loss.clone().without_autodiff());
         terms.push(loss * objective.task_weight);
     }
     if let Some(states) = states {
-        let lengths = cald.mask_padding.then_some(&batch.input.lengths);
+        let lengths = cald.mask_padding.then(|| family.state_lengths(batch));
         if let Some(loss) = layer_loss(&output.hidden_states, states, cald.layer_loss, lengths) {
             parts.layer = Some(loss.value);
             terms.push(loss.graph * cald.alpha_layer);
@@ -84,13 +85,8 @@ pub(super) fn student_step(
             guidance.and_then(|guidance| guidance.logits.clone()),
         )
     {
-        let wide = |logits: Tensor<2>| logits.unsqueeze_dim::<3>(1);
-        let loss = logits_loss(
-            wide(student),
-            wide(teacher),
-            cald.temperature,
-            LogitsMean::Batch,
-        );
+        let mean = family.logits_mean(batch);
+        let loss = logits_loss(student, teacher, cald.temperature, mean);
         parts.logits = Some(loss.clone().without_autodiff());
         terms.push(loss * cald.alpha_logits);
     }

@@ -80,8 +80,8 @@ pub(super) fn finish(
     if let Some(best) = &summary.best {
         output::line(&format!(
             "best accuracy {:.4} (loss {:.4}) at step {}: {}",
-            best.accuracy,
-            best.loss,
+            best.score.accuracy,
+            best.score.loss,
             best.step,
             run.join("best").display()
         ))?;

@@ -135,7 +135,7 @@ impl Observer for Progress {
         if let Some(bar) = self.bars.as_mut().and_then(|bars| bars.evaluation.take()) {
             bar.finish_and_clear();
         }
-        self.accuracy = Some(record.accuracy);
+        self.accuracy = Some(record.score.accuracy);
         let best = if record.best { ", the best so far" } else { "" };
         let teacher = record
             .teacher_accuracy
@@ -143,7 +143,7 @@ impl Observer for Progress {
             .unwrap_or_default();
         self.line(&format!(
             "step {}: accuracy {:.4}, loss {:.4} on {} examples{teacher} ({:.1} s{best})",
-            record.step, record.accuracy, record.loss, record.examples, record.seconds
+            record.step, record.score.accuracy, record.score.loss, record.examples, record.seconds
         ));
         self.last_line = Some(Instant::now());
     }

@@ -72,7 +72,7 @@ fn page(run: &Path, lines: &[MetricsLine], config: &str) -> Page {
             "best accuracy",
             format!(
                 "{:.4} at step {} (loss {:.4}, {} examples)",
-                best.accuracy, best.step, best.loss, best.examples
+                best.score.accuracy, best.step, best.score.loss, best.examples
             ),
         );
     }
@@ -81,7 +81,7 @@ fn page(run: &Path, lines: &[MetricsLine], config: &str) -> Page {
             "last accuracy",
             format!(
                 "{:.4} at step {} (loss {:.4})",
-                last.accuracy, last.step, last.loss
+                last.score.accuracy, last.step, last.score.loss
             ),
         );
     }
@@ -150,14 +150,14 @@ fn plots(steps: &[&StepRecord], evals: &[&EvalRecord]) -> Vec<String> {
         of("total", &|s| s.loss),
         of("task", &|s| s.task_loss),
         of("teacher's task", &|s| s.teacher_loss),
-        valid("validation", &|e| Some(e.loss)),
+        valid("validation", &|e| Some(e.score.loss)),
     ];
     let distillation = [
         of("layers", &|s| s.layer_loss),
         of("logits", &|s| s.logits_loss),
     ];
     let accuracy = [
-        valid("student or model", &|e| Some(e.accuracy)),
+        valid("student or model", &|e| Some(e.score.accuracy)),
         valid("teacher in training", &|e| e.teacher_accuracy),
     ];
     let rates = [
@@ -219,7 +219,7 @@ pub fn write_or_warn(run: &Path) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metrics::RunStart;
+    use crate::metrics::{RunStart, Score};
 
     #[test]
     fn a_run_folder_gets_its_plots_and_configuration() {
@@ -248,7 +248,10 @@ mod tests {
         }
         lines.push(MetricsLine::Eval(EvalRecord {
             step: 20,
-            accuracy: 0.875,
+            score: Score {
+                accuracy: 0.875,
+                ..Default::default()
+            },
             best: true,
             ..Default::default()
         }));

@@ -30,9 +30,9 @@ fn patience_ends_a_run_and_best_is_kept() {
     let lowest = recorder
         .evaluations
         .iter()
-        .map(|e| e.loss)
+        .map(|e| e.score.loss)
         .fold(f64::MAX, f64::min);
-    assert_eq!(best.loss, lowest);
+    assert_eq!(best.score.loss, lowest);
     let last_best = recorder
         .saved
         .iter()
@@ -49,7 +49,7 @@ fn patience_ends_a_run_and_best_is_kept() {
         device: DeviceChoice::Cpu,
     };
     let found = evaluate(&options, &mut Recorder::default()).unwrap();
-    assert!((found.loss - best.loss).abs() < 1e-6 && found.examples == 16);
+    assert!((found.loss - best.score.loss).abs() < 1e-6 && found.examples == 16);
     assert!(found.agreement.unwrap() <= 1.0 && found.teacher_accuracy.is_some());
     let texts = vec![
         ("the film was good".to_string(), None),
@@ -126,7 +126,7 @@ fn a_short_run_on_wgpu_agrees_with_the_cpu() {
             );
         }
     }
-    assert!((cpu.evaluations[0].loss - gpu.evaluations[0].loss).abs() < 1e-2);
+    assert!((cpu.evaluations[0].score.loss - gpu.evaluations[0].score.loss).abs() < 1e-2);
 }
 
 #[test]

@@ -68,8 +68,8 @@ fn same_after(world: &World, name: &str, stops: &[u64], change: impl Fn(&mut Run
     };
     assert_eq!(losses(&whole), losses(&broken), "{name}");
     assert_eq!(
-        summary.best.map(|b| (b.step, b.accuracy)),
-        resumed.best.map(|b| (b.step, b.accuracy))
+        summary.best.map(|b| (b.step, b.score.accuracy)),
+        resumed.best.map(|b| (b.step, b.score.accuracy))
     );
 
     // A finished run that is resumed changes nothing.
@@ -94,7 +94,7 @@ fn every_guide_resumes_exactly() {
     teacher.train.epochs = 10.0;
     let (_, recorder) = go(&teacher, None);
     assert!(
-        recorder.evaluations.last().unwrap().accuracy > 0.8,
+        recorder.evaluations.last().unwrap().score.accuracy > 0.8,
         "{:?}",
         recorder.evaluations
     );

@@ -1,0 +1,62 @@
+//! What tells one family of models from another in a run: its data, its forward pass, its task.
+
+use std::path::Path;
+
+use anyhow::Result;
+use burn::tensor::{Device, Tensor};
+use caldera_models::ForwardOptions;
+use caldera_shaders::Lengths;
+
+use crate::losses::LogitsMean;
+use crate::metrics::{Observer, Score};
+use crate::model::Model;
+
+/// What a model says of a batch.
+pub(super) struct Output {
+    /// Embeddings and every layer, each \[B, L, D\]; empty unless asked for.
+    pub hidden_states: Vec<Tensor<3>>,
+    /// \[B, L, V\]; of a classifier \[B, 1, C\]; None for a model without a head.
+    pub logits: Option<Tensor<3>>,
+}
+
+/// How many examples a run has.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Counts {
+    pub labelled: usize,
+    pub unlabelled: usize,
+    pub valid: usize,
+}
+
+/// Data and task of a run, for the models of one family.
+pub(super) trait Family {
+    type Model: Model;
+    type Batch;
+
+    /// Positions of every training example: batches are made of similar ones.
+    fn lengths(&self) -> Vec<usize>;
+    /// Examples by kind.
+    fn counts(&self) -> Counts;
+    /// Training examples side by side.
+    fn batch(&self, indices: &[usize], device: &Device) -> Self::Batch;
+    /// Rows of a batch, and its positions with padding.
+    fn size(&self, batch: &Self::Batch) -> (usize, usize);
+    /// Unpadded positions of the hidden states.
+    fn state_lengths<'a>(&self, batch: &'a Self::Batch) -> &'a Lengths;
+    /// What the divergence of the logits is averaged over.
+    fn logits_mean<'a>(&self, batch: &'a Self::Batch) -> LogitsMean<'a>;
+    /// The forward pass.
+    fn forward(&self, model: &Self::Model, batch: &Self::Batch, options: &ForwardOptions)
+    -> Output;
+    /// The task's own loss \[1\]; None where the batch has no labels.
+    fn task_loss(&self, logits: Tensor<3>, batch: &Self::Batch) -> Option<Tensor<1>>;
+    /// How a model (frozen) does on the validation data.
+    fn evaluate(
+        &self,
+        model: &Self::Model,
+        batch_size: usize,
+        observer: &mut dyn Observer,
+    ) -> Result<Score>;
+    /// A frozen teacher from `folder` whose states and answers fit those of `student`.
+    fn guiding(&self, folder: &Path, student: &Self::Model, device: &Device)
+    -> Result<Self::Model>;
+}
