@@ -11,7 +11,7 @@ use caldera_shaders::is_gpu;
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 
-use crate::config::OptimizerConfig;
+use crate::config::{Decay, OptimizerConfig};
 use crate::model::Model;
 
 /// Gradients by parameter name, outside of any graph, each in a row.
@@ -128,7 +128,7 @@ impl AdamW {
                 mean: gradient.zeros_like(),
                 square: gradient.zeros_like(),
             });
-            let rate = if is_projection(name) {
+            let rate = if is_mixer(name) {
                 learning_rate * config.projection_rate
             } else {
                 learning_rate
@@ -138,7 +138,7 @@ impl AdamW {
                 beta1: config.beta1,
                 beta2: config.beta2,
                 eps: config.epsilon,
-                weight_decay: if is_decayed(name) {
+                weight_decay: if is_decayed(name, config.decay) {
                     config.weight_decay
                 } else {
                     0.0
@@ -254,14 +254,22 @@ impl AdamW {
     }
 }
 
-/// Weights decay; biases and everything of a LayerNorm do not.
-fn is_decayed(name: &str) -> bool {
-    !(name.ends_with(".bias") || name.contains("LayerNorm"))
+/// Weights decay; biases, norms and the state matrices of Mamba (A_log, D; as in its authors' code) do not.
+fn is_decayed(name: &str, decay: Decay) -> bool {
+    let weight = !(name.ends_with(".bias")
+        || name.ends_with(".A_log")
+        || name.ends_with(".D")
+        || name.ends_with(".dt_bias")
+        || name.contains("LayerNorm")
+        || name.contains("layernorm")
+        || name.contains("layer_norm")
+        || name.ends_with("norm.weight"));
+    weight && (decay == Decay::Weights || is_mixer(name))
 }
 
 /// Parameters that the mixer brought.
-fn is_projection(name: &str) -> bool {
-    name.ends_with(".proj_k") || name.ends_with(".proj_v")
+fn is_mixer(name: &str) -> bool {
+    name.ends_with(".proj_k") || name.ends_with(".proj_v") || name.contains("mamba.")
 }
 
 /// Takes the values out, so that the optimizer holds their only handle and may change them in place.
@@ -288,5 +296,35 @@ fn put_flat(parameter: &mut ParameterMut<'_>, values: Tensor<1>, shape: &[usize]
         ParameterMut::One(slot) => put(slot, values, shape),
         ParameterMut::Two(slot) => put(slot, values, shape),
         ParameterMut::Three(slot) => put(slot, values, shape),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn biases_norms_and_state_matrices_do_not_decay() {
+        let layer = "gpt_neox.layers.0.";
+        for name in [
+            "attention.dense.bias",
+            "input_layernorm.weight",
+            "attention.mamba.A_log",
+            "attention.mamba.D",
+        ] {
+            assert!(
+                !is_decayed(&format!("{layer}{name}"), Decay::Weights),
+                "{name}"
+            );
+        }
+        assert!(!is_decayed(
+            "gpt_neox.final_layer_norm.weight",
+            Decay::Weights
+        ));
+        assert!(is_decayed("gpt_neox.embed_in.weight", Decay::Weights));
+        assert!(!is_decayed("gpt_neox.embed_in.weight", Decay::Mixer));
+        let own = format!("{layer}attention.mamba.in_proj.weight");
+        assert!(is_decayed(&own, Decay::Mixer) && is_mixer(&own));
+        assert!(is_mixer("bert.encoder.layer.0.attention.self.proj_k"));
     }
 }

@@ -183,7 +183,10 @@ pub(super) fn convert_options(config: &RunConfig, examples: &[Encoded]) -> Conve
     lengths.sort_unstable();
     ConvertOptions {
         mixer: match mixer {
-            MixerChoice::Linformer => Mixer::Linformer(LinformerConfig { k: *k, sharing }),
+            // `RunConfig::validate` lets no other mixer through for texts.
+            MixerChoice::Linformer | MixerChoice::Mamba => {
+                Mixer::Linformer(LinformerConfig { k: *k, sharing })
+            }
         },
         init: match init {
             InitChoice::Normal => ProjectionInit::Normal,

@@ -74,7 +74,13 @@ pub(super) fn student_step<F: Family>(
     }
     if let Some(states) = states {
         let lengths = cald.mask_padding.then(|| family.state_lengths(batch));
-        if let Some(loss) = layer_loss(&output.hidden_states, states, cald.layer_loss, lengths) {
+        if let Some(loss) = layer_loss(
+            &output.hidden_states,
+            states,
+            cald.layer_loss,
+            cald.skip_last_layer,
+            lengths,
+        ) {
             parts.layer = Some(loss.value);
             terms.push(loss.graph * cald.alpha_layer);
         }

@@ -24,7 +24,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: Args) -> Result<Outcome> {
-    let mut config = args.run.resolve()?;
+    let mut config = args.run.resolve(true)?;
     args.cald.apply(&mut config);
     config.validate()?;
     need_models(&config)?;

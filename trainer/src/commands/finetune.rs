@@ -25,7 +25,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: Args) -> Result<Outcome> {
-    let mut config = args.run.resolve()?;
+    let mut config = args.run.resolve(false)?;
     if args.model.is_some() {
         config.model = args.model;
     }

@@ -2,7 +2,7 @@
 
 use crate::config::{
     BestMetric, DeviceChoice, Guide, InitChoice, LayerLoss, MixerChoice, RunConfig, ScheduleKind,
-    SharingChoice, StudentFrom,
+    SharingChoice, StudentFrom, Task,
 };
 use anyhow::Result;
 use clap::Args;
@@ -41,7 +41,10 @@ pub struct RunFlags {
     /// TOML file that describes the run; flags go over it
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Training files: .jsonl, .csv or .tsv with labels
+    /// classify (labels of texts) or lm (next token of running text) [default: classify]
+    #[arg(long, value_name = "NAME", value_parser = choice::<Task>)]
+    pub task: Option<Task>,
+    /// Training files: .jsonl, .csv or .tsv with labels; for lm .txt or .jsonl
     #[arg(long, value_name = "FILE", num_args = 1..)]
     pub train: Vec<PathBuf>,
     /// Validation files; without one nothing is evaluated
@@ -62,6 +65,9 @@ pub struct RunFlags {
     /// Longest sequence in tokens [default: as long as the model can take]
     #[arg(long, value_name = "N")]
     pub max_length: Option<usize>,
+    /// Tokens of a training block (lm) [default: 256]
+    #[arg(long, value_name = "N")]
+    pub block_length: Option<usize>,
     /// Use only the first N training examples
     #[arg(long, value_name = "N")]
     pub train_limit: Option<usize>,
@@ -157,14 +163,14 @@ fn over_list<T>(place: &mut Vec<T>, flag: Vec<T>) {
 }
 
 impl RunFlags {
-    /// The configuration file (or the defaults) with these flags over it.
+    /// The configuration file (or the defaults of the task) with these flags over it; `converting` is for `convert`.
     ///
     /// # Errors
     /// When the file cannot be read or has an unknown key.
-    pub fn resolve(&self) -> Result<RunConfig> {
+    pub fn resolve(&self, converting: bool) -> Result<RunConfig> {
         let mut config = match &self.config {
-            Some(path) => RunConfig::read(path)?,
-            None => RunConfig::default(),
+            Some(path) => RunConfig::read(path, self.task, converting)?,
+            None => RunConfig::defaults(self.task.unwrap_or_default(), converting),
         };
         let flags = self.clone();
         over(&mut config.output, flags.out);
@@ -179,6 +185,7 @@ impl RunFlags {
         over_some(&mut data.text_field, flags.text_field);
         over_some(&mut data.pair_field, flags.pair_field);
         over(&mut data.label_field, flags.label_field);
+        over(&mut data.block_length, flags.block_length);
         over_some(&mut data.max_length, flags.max_length);
         over_some(&mut data.train_limit, flags.train_limit);
         over_some(&mut data.valid_limit, flags.valid_limit);
@@ -242,12 +249,15 @@ pub struct CaldFlags {
     /// teacher or initial: whose parameters the student copies [default: teacher for target, else initial]
     #[arg(long, value_name = "NAME", value_parser = choice::<StudentFrom>)]
     pub student_from: Option<StudentFrom>,
-    /// What takes the place of attention: linformer [default: linformer]
+    /// What takes the place of attention: linformer (classify) or mamba (lm) [default: that of the task]
     #[arg(long, value_name = "NAME", value_parser = choice::<MixerChoice>)]
     pub mixer: Option<MixerChoice>,
     /// Positions that keys and values are projected to [default: 256]
     #[arg(long, value_name = "N")]
     pub k: Option<usize>,
+    /// States of a channel of the Mamba mixer [default: 16]
+    #[arg(long, value_name = "N")]
+    pub d_state: Option<usize>,
     /// none, kv or layer: which projections are shared [default: none]
     #[arg(long, value_name = "NAME", value_parser = choice::<SharingChoice>)]
     pub sharing: Option<SharingChoice>,
@@ -306,6 +316,7 @@ impl CaldFlags {
         over_some(&mut cald.student_from, flags.student_from);
         over(&mut cald.mixer, flags.mixer);
         over(&mut cald.k, flags.k);
+        over(&mut cald.d_state, flags.d_state);
         over(&mut cald.sharing, flags.sharing);
         over(&mut cald.init, flags.init);
         over_some(&mut cald.reference_length, flags.reference_length);
@@ -345,7 +356,7 @@ mod tests {
             "--config {} --epochs 2 --k 16 --schedule cosine-clipped --warmup 7",
             file.display()
         ));
-        let mut config = line.run.resolve().unwrap();
+        let mut config = line.run.resolve(true).unwrap();
         line.cald.apply(&mut config);
         assert_eq!(
             (config.seed, config.train.batch_size, config.cald.k),
@@ -371,7 +382,7 @@ mod tests {
             "{:#}",
             parse(&format!("--config {}", file.display()))
                 .run
-                .resolve()
+                .resolve(true)
                 .unwrap_err()
         );
         assert!(

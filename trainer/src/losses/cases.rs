@@ -43,7 +43,7 @@ async fn check_layers(case: &Case, device: &Device) -> Result<CaseReport, Fixtur
             ("mse_sum", LayerLoss::MseSum),
             ("normed_mean", LayerLoss::NormedMean),
         ] {
-            let Some(found) = layer_loss(&student, &teacher, kind, lengths) else {
+            let Some(found) = layer_loss(&student, &teacher, kind, false, lengths) else {
                 comparer.fail(format!("{name}.{loss}: no layers"));
                 continue;
             };

@@ -92,11 +92,12 @@ fn sum_of_squares(x: Tensor<3>) -> Tensor<1> {
 }
 
 /// The layer loss over embeddings (index 0) and layers: `MseSum` adds the plain distances of all of them, `NormedMean`
-/// averages the normed distances of the layers. `teacher` lies outside of any graph; both lists are equally long.
+/// averages the normed distances of the layers, with `skip_last` of all but the last. `teacher` lies outside of any graph; both lists are equally long.
 pub fn layer_loss(
     student: &[Tensor<3>],
     teacher: &[Tensor<3>],
     kind: LayerLoss,
+    skip_last: bool,
     lengths: Option<&Lengths>,
 ) -> Option<Surrogate> {
     let (first, normed) = match kind {
@@ -106,13 +107,14 @@ pub fn layer_loss(
     let count = student
         .len()
         .min(teacher.len())
-        .checked_sub(first)
+        .checked_sub(first + usize::from(skip_last && normed))
         .filter(|count| *count > 0)?;
     let weight = if normed { 1.0 / count as f64 } else { 1.0 };
     student
         .iter()
         .zip(teacher)
         .skip(first)
+        .take(count)
         .map(|(student, teacher)| {
             let distance = layer_distance(
                 student.clone().without_autodiff(),
