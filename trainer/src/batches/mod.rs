@@ -1,7 +1,9 @@
 //! Token ids in batches: texts encoded once, batches of similar length, an order that follows from seed and epoch alone.
 
+mod blocks;
 mod order;
 
+pub use blocks::{BlockBatch, Blocks};
 pub use order::{epoch_batches, mix};
 
 use std::path::Path;

@@ -1,10 +1,14 @@
 //! Examples from files: JSON Lines, CSV, TSV and plain text, with errors that name file, line and field.
 
 mod labels;
+mod new_tokenizer;
 mod read;
+mod running_text;
 
 pub use labels::LabelSet;
+pub use new_tokenizer::{END_OF_TEXT, NewTokenizer};
 pub use read::{Fields, RawLabel, Record, read_records};
+pub use running_text::read_documents;
 
 use std::path::PathBuf;
 

@@ -3,8 +3,10 @@
 pub mod cases;
 mod layers;
 mod logits;
+mod next_token;
 mod task;
 
 pub use layers::{LayerDistance, Surrogate, layer_distance, layer_loss};
 pub use logits::{LogitsMean, divergence, logits_loss};
+pub use next_token::{next_token_loss, next_token_losses};
 pub use task::cross_entropy;
