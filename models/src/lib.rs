@@ -26,4 +26,4 @@ pub use text::{
     Architecture, Family, ForwardOptions, LinformerConfig, Mixer, ParameterMut, ParameterRef,
     Sharing, TextBatch, TextConfig, TextModel, TextOutput,
 };
-pub use tokenizer::{Encoding, TextTokenizer};
+pub use tokenizer::{Encoding, TextStream, TextTokenizer};

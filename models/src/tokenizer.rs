@@ -182,6 +182,20 @@ impl TextTokenizer {
         self.pad_token_id
     }
 
+    /// Ids of a text without special tokens, however long it is.
+    ///
+    /// # Errors
+    /// [`ModelError::Tokenizer`] when the tokenizer refuses the text.
+    pub fn encode_plain(&self, text: &str) -> Result<Vec<u32>, ModelError> {
+        let encoding = self.inner.encode_fast(text, false);
+        Ok(encoding.map_err(|e| self.failed(e))?.get_ids().to_vec())
+    }
+
+    /// The id of a token by its name.
+    pub fn token_id(&self, token: &str) -> Option<u32> {
+        self.inner.token_to_id(token)
+    }
+
     /// Tokens, added ones included.
     pub fn vocab_size(&self) -> usize {
         self.inner.get_vocab_size(true)
@@ -214,5 +228,84 @@ impl TextTokenizer {
         self.inner
             .encode_char_offsets(text, special)
             .map_err(|e| self.failed(e))
+    }
+}
+
+/// Tokens that come one by one, as text: a character is told when all of its tokens are there.
+#[derive(Debug, Clone)]
+pub struct TextStream {
+    tokenizer: TextTokenizer,
+    /// Tokens whose text is out, kept as what decoders look back at, then those that wait.
+    ids: Vec<u32>,
+    /// How many of `ids` are out.
+    out: usize,
+}
+
+impl TextStream {
+    /// Of what follows `prompt`.
+    pub fn new(tokenizer: &TextTokenizer, prompt: &[u32]) -> Self {
+        // A few tokens are enough to look back at: decoders join neighbours.
+        let ids = prompt[prompt.len().saturating_sub(LOOK_BACK)..].to_vec();
+        Self {
+            tokenizer: tokenizer.clone(),
+            out: ids.len(),
+            ids,
+        }
+    }
+
+    /// The text that became whole with this token; empty while a character is incomplete.
+    ///
+    /// # Errors
+    /// Those of [`TextTokenizer::decode`].
+    pub fn push(&mut self, token: u32) -> Result<String, ModelError> {
+        self.ids.push(token);
+        let before = self.tokenizer.decode(&self.ids[..self.out], false)?;
+        let after = self.tokenizer.decode(&self.ids, false)?;
+        // Bytes that are no character yet decode to the replacement character; four of them are none at all.
+        let waiting = after.ends_with('\u{fffd}') && self.ids.len() - self.out < 4;
+        if waiting {
+            return Ok(String::new());
+        }
+        let text = after.get(before.len()..).unwrap_or_default().to_string();
+        self.out = self.ids.len();
+        let gone = self.out.saturating_sub(LOOK_BACK);
+        self.ids.drain(..gone);
+        self.out -= gone;
+        Ok(text)
+    }
+}
+
+const LOOK_BACK: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn streamed_text_is_the_decoded_text() {
+        // Bytes as tokens: characters of one to four tokens.
+        let alphabet = tokenizers::pre_tokenizers::byte_level::ByteLevel::alphabet();
+        let mut letters: Vec<char> = alphabet.into_iter().collect();
+        letters.sort_unstable();
+        let vocab: serde_json::Map<_, _> = letters
+            .iter()
+            .enumerate()
+            .map(|(id, letter)| (letter.to_string(), id.into()))
+            .collect();
+        let level = serde_json::json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true});
+        let json = serde_json::json!({"version": "1.0", "added_tokens": [], "pre_tokenizer": level, "decoder": level,
+            "model": {"type": "BPE", "vocab": vocab, "merges": []}});
+        let tokenizer = TextTokenizer::from_bytes(json.to_string().as_bytes(), "bytes").unwrap();
+        let text = "So für, ☃ and 😀\nwell done";
+        let ids = tokenizer.encode_plain(text).unwrap();
+        assert_eq!(ids.len(), text.len());
+        for cut in [0, 3, 6, 12] {
+            let mut stream = TextStream::new(&tokenizer, &ids[..cut]);
+            let rest: String = ids[cut..]
+                .iter()
+                .map(|id| stream.push(*id).unwrap())
+                .collect();
+            assert_eq!(rest, text[cut..], "after {cut} tokens");
+        }
     }
 }

@@ -1,0 +1,171 @@
+//! The next token of running text: the family of [`LanguageModel`].
+
+use std::path::Path;
+use std::time::Instant;
+
+use anyhow::{Result, bail};
+use burn::tensor::{Device, Int, Tensor};
+use caldera_models::{ForwardOptions, LanguageModel};
+use caldera_shaders::Lengths;
+
+use super::family::{Counts, Family, Output};
+use crate::batches::{BlockBatch, Blocks};
+use crate::losses::{LogitsMean, next_token_loss, next_token_losses};
+use crate::metrics::{Observer, Score};
+use crate::model::Model;
+
+/// The text of a run.
+pub(super) struct LanguageTask {
+    pub train: Blocks,
+    pub valid: Option<Blocks>,
+}
+
+impl Family for LanguageTask {
+    type Model = LanguageModel;
+    type Batch = BlockBatch;
+
+    fn lengths(&self) -> Vec<usize> {
+        self.train.lengths()
+    }
+
+    fn counts(&self) -> Counts {
+        Counts {
+            labelled: self.train.len(),
+            unlabelled: 0,
+            valid: self.valid.as_ref().map_or(0, Blocks::len),
+        }
+    }
+
+    fn batch(&self, indices: &[usize], device: &Device) -> BlockBatch {
+        self.train.batch(indices, device)
+    }
+
+    fn size(&self, batch: &BlockBatch) -> (usize, usize) {
+        batch.size()
+    }
+
+    fn state_lengths<'a>(&self, batch: &'a BlockBatch) -> &'a Lengths {
+        &batch.input.lengths
+    }
+
+    fn logits_mean<'a>(&self, batch: &'a BlockBatch) -> LogitsMean<'a> {
+        LogitsMean::Valid(&batch.input.lengths)
+    }
+
+    fn forward(
+        &self,
+        model: &LanguageModel,
+        batch: &BlockBatch,
+        options: &ForwardOptions,
+    ) -> Output {
+        let output = model.forward(&batch.input, options);
+        Output {
+            hidden_states: output.hidden_states,
+            logits: Some(output.logits),
+        }
+    }
+
+    fn task_loss(&self, logits: Tensor<3>, batch: &BlockBatch) -> Option<Tensor<1>> {
+        Some(next_token_loss(logits, batch))
+    }
+
+    fn evaluate(
+        &self,
+        model: &LanguageModel,
+        batch_size: usize,
+        observer: &mut dyn Observer,
+    ) -> Result<Score> {
+        match &self.valid {
+            Some(valid) => Ok(evaluate_blocks(model, valid, batch_size, observer)?.0),
+            None => Ok(Score::default()),
+        }
+    }
+
+    fn guiding(
+        &self,
+        folder: &Path,
+        student: &LanguageModel,
+        device: &Device,
+    ) -> Result<LanguageModel> {
+        guiding(folder, student, device)
+    }
+}
+
+/// A teacher that is not trained: frozen, with states and logits of the same shape.
+pub(super) fn guiding(
+    folder: &Path,
+    student: &LanguageModel,
+    device: &Device,
+) -> Result<LanguageModel> {
+    use caldera_models::Parameters;
+    let teacher = <LanguageModel as Model>::load(folder, device)?.frozen();
+    let facts = |model: &LanguageModel| {
+        let config = &model.config;
+        (
+            config.hidden_size,
+            config.num_hidden_layers,
+            config.vocab_size,
+        )
+    };
+    if facts(&teacher) != facts(student) {
+        bail!(
+            "{}: (hidden_size, layers, vocab_size): expected {:?} as the student has, found {:?}",
+            folder.display(),
+            facts(student),
+            facts(&teacher)
+        );
+    }
+    Ok(teacher)
+}
+
+/// Loss, accuracy, perplexity and bits a byte of `model` (frozen) over `blocks`, and the wall-clock seconds.
+///
+/// The first token of all is not predicted and its bytes are counted: over a text of any size that is nothing.
+///
+/// # Errors
+/// The device cannot be read.
+pub(super) fn evaluate_blocks(
+    model: &LanguageModel,
+    blocks: &Blocks,
+    batch_size: usize,
+    observer: &mut dyn Observer,
+) -> Result<(Score, f64)> {
+    let started = Instant::now();
+    let device = model.device().without_autodiff();
+    let order: Vec<usize> = (0..blocks.len()).collect();
+    let (mut nats, mut right, mut done) = (0.0, 0.0, 0);
+    for indices in order.chunks(batch_size.max(1)) {
+        let batch = blocks.batch(indices, &device);
+        let logits = model
+            .forward(&batch.input, &ForwardOptions::default())
+            .logits;
+        let guesses = logits.clone().argmax(2).squeeze_dim::<2>(2);
+        let hits = hits(guesses, &batch);
+        let sums = Tensor::cat(vec![next_token_losses(logits, &batch).sum(), hits], 0);
+        let data = sums
+            .try_into_data()
+            .map_err(|error| anyhow::anyhow!("the device failed: {error:?}"))?;
+        let mut values = data.iter::<f64>();
+        nats += values.next().unwrap_or(f64::NAN);
+        right += values.next().unwrap_or(f64::NAN);
+        done += indices.len();
+        observer.evaluating(done, blocks.len());
+    }
+    let tokens = blocks.predicted() as f64;
+    let score = Score {
+        loss: nats / tokens,
+        accuracy: right / tokens,
+        perplexity: Some((nats / tokens).exp()),
+        bits_per_byte: Some(nats / std::f64::consts::LN_2 / blocks.bytes().max(1) as f64),
+    };
+    Ok((score, started.elapsed().as_secs_f64()))
+}
+
+/// How many guesses are the token that came, \[1\].
+fn hits(guesses: Tensor<2, Int>, batch: &BlockBatch) -> Tensor<1> {
+    let [rows, length] = guesses.dims();
+    let hits = guesses.equal(batch.targets.clone()).float();
+    let mask = burn::tensor::TensorData::new(batch.input.lengths.mask(length), [rows, length]);
+    let mask = Tensor::<2>::from_data(mask, &hits.device());
+    (hits * mask).sum()
+}
