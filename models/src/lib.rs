@@ -3,6 +3,7 @@
 //! * [`checkpoint`]: Hugging Face folders (`config.json`, `model.safetensors`, `tokenizer.json`), in and out.
 //! * [`text`]: BERT and RoBERTa, bare or with a sequence classification head, with softmax attention or
 //!   with Linformer attention in its place.
+//! * [`language`]: GPT-NeoX with softmax attention or with Mamba mixers in its place, and the pure Mamba.
 //! * [`convert`](mod@convert): a transformer into its linear student, every transformer parameter carried over.
 //! * [`layers`]: what they are made of, and how parameters are walked.
 //! * [`tokenizer`]: the `tokenizers` crate behind the few calls that the models need.
@@ -15,6 +16,7 @@ pub mod cases;
 pub mod checkpoint;
 pub mod convert;
 mod error;
+pub mod language;
 pub mod layers;
 pub mod pair;
 mod settings;
@@ -24,6 +26,11 @@ pub mod tokenizer;
 pub use checkpoint::{Checkpoint, StoredDtype, StoredTensor, WeightDtype};
 pub use convert::{ConvertOptions, ProjectionInit, convert};
 pub use error::ModelError;
+pub use language::{
+    DecodeState, GenerateOptions, Generation, GptNeoXConfig, LanguageArchitecture, LanguageBatch,
+    LanguageConfig, LanguageMixer, LanguageModel, LanguageOutput, LanguageStates, MambaConfig,
+    Sampling, Stop,
+};
 pub use layers::{ParameterMut, ParameterRef, Parameters};
 pub use pair::{Pair, PairData, PairFile, PairSample, PairScores, PairSide};
 pub use text::{

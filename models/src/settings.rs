@@ -3,20 +3,26 @@
 use serde_json::{Map, Value};
 
 use crate::ModelError;
-use crate::layers::Activation;
+use crate::layers::{Activation, dotted};
 
 /// Takes settings out of `config.json`, with errors that name file and key.
 pub(crate) struct Settings<'a> {
     /// What has not been taken yet.
     pub map: Map<String, Value>,
     file: &'a str,
+    /// The key of the object in `config.json`; empty for the whole.
+    section: &'a str,
 }
 
 impl<'a> Settings<'a> {
     /// Of an object; `file` is named in messages.
     pub fn new(value: Value, file: &'a str) -> Result<Self, ModelError> {
         match value {
-            Value::Object(map) => Ok(Self { map, file }),
+            Value::Object(map) => Ok(Self {
+                map,
+                file,
+                section: "",
+            }),
             _ => Err(ModelError::NotJson {
                 file: file.to_string(),
                 detail: "expected an object of settings".to_string(),
@@ -24,10 +30,22 @@ impl<'a> Settings<'a> {
         }
     }
 
+    /// Of the object `value` that stands under `key`.
+    pub fn section(key: &'a str, value: Value, whole: &Self) -> Result<Self, ModelError> {
+        match value {
+            Value::Object(map) => Ok(Self {
+                map,
+                file: whole.file,
+                section: key,
+            }),
+            other => Err(whole.error(key, "an object", &other.to_string(), "Correct the value")),
+        }
+    }
+
     pub fn error(&self, key: &str, expected: &str, found: &str, advice: &str) -> ModelError {
         ModelError::Config {
             file: self.file.to_string(),
-            key: key.to_string(),
+            key: dotted(self.section, key),
             expected: expected.to_string(),
             found: found.to_string(),
             advice: advice.to_string(),
@@ -70,6 +88,20 @@ impl<'a> Settings<'a> {
         }
     }
 
+    /// True or false.
+    pub fn flag(&mut self, key: &str) -> Result<Option<bool>, ModelError> {
+        match self.take(key) {
+            None => Ok(None),
+            Some(Value::Bool(flag)) => Ok(Some(flag)),
+            Some(value) => Err(self.error(
+                key,
+                "true or false",
+                &value.to_string(),
+                "Correct the value",
+            )),
+        }
+    }
+
     /// A token id.
     pub fn token(&mut self, key: &str) -> Result<Option<u32>, ModelError> {
         let Some(value) = self.take(key) else {
@@ -90,7 +122,7 @@ impl<'a> Settings<'a> {
             Some(activation) => Ok(Some(activation)),
             None => Err(self.error(
                 key,
-                "gelu, gelu_new, gelu_pytorch_tanh or relu",
+                "gelu, gelu_new, gelu_pytorch_tanh, gelu_fast or relu",
                 &value.to_string(),
                 "Models with other activations are not supported",
             )),

@@ -8,7 +8,7 @@ use caldera_shaders::gelu;
 pub enum Activation {
     /// x·Φ(x), exact.
     Gelu,
-    /// The tanh approximation of it (`gelu_new`, `gelu_pytorch_tanh`).
+    /// The tanh approximation of it (`gelu_new`, `gelu_pytorch_tanh`, `gelu_fast`).
     GeluTanh,
     /// max(x, 0).
     Relu,
@@ -19,7 +19,7 @@ impl Activation {
     pub(crate) fn from_name(name: &str) -> Option<Self> {
         Some(match name {
             "gelu" => Self::Gelu,
-            "gelu_new" | "gelu_pytorch_tanh" => Self::GeluTanh,
+            "gelu_new" | "gelu_pytorch_tanh" | "gelu_fast" => Self::GeluTanh,
             "relu" => Self::Relu,
             _ => return None,
         })

@@ -13,7 +13,7 @@ mod table;
 pub use activation::Activation;
 pub(crate) use dropout::dropout;
 pub(crate) use linear::Linear;
-pub(crate) use norm::LayerNorm;
+pub(crate) use norm::{LayerNorm, RmsNorm};
 pub use parameters::{ParameterMut, ParameterRef, Parameters};
 pub(crate) use parameters::{Walk, dotted, parameters};
 pub(crate) use parts::Parts;

@@ -2,7 +2,7 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 
-use super::{Init, LayerNorm, Linear, Source, Table, dotted};
+use super::{Init, LayerNorm, Linear, RmsNorm, Source, Table, dotted};
 use crate::ModelError;
 
 /// Makes parameters from a source.
@@ -47,6 +47,13 @@ impl Parts<'_> {
         Ok(LayerNorm {
             weight: self.tensor(&dotted(name, "weight"), [width], Init::Ones)?,
             bias: self.tensor(&dotted(name, "bias"), [width], Init::Zeros)?,
+        })
+    }
+
+    /// An RMS norm over `width` values.
+    pub fn rms_norm(&mut self, name: &str, width: usize) -> Result<RmsNorm, ModelError> {
+        Ok(RmsNorm {
+            weight: self.tensor(&dotted(name, "weight"), [width], Init::Ones)?,
         })
     }
 

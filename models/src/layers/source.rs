@@ -13,6 +13,12 @@ pub(crate) enum Init {
     Normal(f64),
     /// The same, with one row of zeros.
     NormalWithZeroRow(f64, usize),
+    /// Evenly between minus this and this.
+    Uniform(f64),
+    /// Every row ln 1, ln 2, ... (Mamba's `A_log`).
+    LogOfCount,
+    /// softplus⁻¹ of numbers whose logarithm lies evenly between those of these two (Mamba's step sizes).
+    InverseSoftplus(f64, f64),
 }
 
 /// Where parameters come from.
@@ -92,17 +98,46 @@ impl Source for Random {
                 }
                 values
             }
+            Init::Uniform(bound) => {
+                let uniform = uniforms(self.seed, name, count);
+                let value = |u: f64| (bound * (2.0 * u - 1.0)) as f32;
+                uniform.map(value).collect()
+            }
+            Init::LogOfCount => {
+                let width = shape.last().copied().unwrap_or(1).max(1);
+                (0..count)
+                    .map(|i| ((i % width + 1) as f64).ln() as f32)
+                    .collect()
+            }
+            Init::InverseSoftplus(least, most) => {
+                let uniform = uniforms(self.seed, name, count);
+                let step = |u: f64| least * (most / least).powf(u);
+                // softplus⁻¹(x) = x + ln(1 - e⁻ˣ).
+                let value = |u: f64| (step(u) + (-(-step(u)).exp_m1()).ln()) as f32;
+                uniform.map(value).collect()
+            }
         })
     }
 }
 
-/// `count` normal numbers from the seed and a name, the same on every machine.
-pub(crate) fn normals(seed: u64, name: &str, count: usize, std: f64) -> Vec<f32> {
+/// Random numbers of a parameter, the same on every machine.
+fn random(seed: u64, name: &str) -> StdRng {
     // FNV-1a; only has to differ between names and stay the same for ever.
     let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| {
         (h ^ b as u64).wrapping_mul(0x0000_0100_0000_01b3)
     });
-    let mut rng = StdRng::seed_from_u64(seed ^ hash);
+    StdRng::seed_from_u64(seed ^ hash)
+}
+
+/// `count` numbers from 0 to below 1 from the seed and a name.
+fn uniforms(seed: u64, name: &str, count: usize) -> impl Iterator<Item = f64> {
+    let mut rng = random(seed, name);
+    (0..count).map(move |_| rng.random())
+}
+
+/// `count` normal numbers from the seed and a name, the same on every machine.
+pub(crate) fn normals(seed: u64, name: &str, count: usize, std: f64) -> Vec<f32> {
+    let mut rng = random(seed, name);
     let mut values = Vec::with_capacity(count + 1);
     while values.len() < count {
         // Box-Muller, two at a time; 1 - u keeps the logarithm finite.

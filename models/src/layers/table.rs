@@ -1,7 +1,7 @@
 //! Tables with a row for every token, in blocks of rows: WebGPU binds 128 MiB at most, and the table of a small
 //! Pythia is already larger.
 
-use burn::tensor::{Int, Tensor, module};
+use burn::tensor::{Device, Int, Tensor, module};
 use caldera_shaders::linear;
 
 use super::{ParameterMut, ParameterRef, Walk};
@@ -33,8 +33,9 @@ impl Table {
             .collect()
     }
 
-    pub fn blocks(&self) -> &[Tensor<2>] {
-        &self.blocks
+    /// The device of its values.
+    pub fn device(&self) -> Device {
+        self.blocks[0].device()
     }
 
     /// Rows of ids [B, L] as [B, L, width].
