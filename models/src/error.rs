@@ -127,4 +127,12 @@ pub enum ModelError {
         /// What the device said.
         detail: String,
     },
+    /// A model computed something that is no number.
+    #[error(
+        "{what}: expected finite values, found infinite ones or NaN. The weights are damaged, or training diverged"
+    )]
+    NotFinite {
+        /// What was computed.
+        what: String,
+    },
 }

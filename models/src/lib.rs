@@ -3,7 +3,9 @@
 //! * [`checkpoint`]: Hugging Face folders (`config.json`, `model.safetensors`, `tokenizer.json`), in and out.
 //! * [`text`]: BERT and RoBERTa, bare or with a sequence classification head, with softmax attention or
 //!   with Linformer attention in its place.
+//! * [`language`]: GPT-NeoX with softmax attention or with Mamba mixers in its place, and the pure Mamba.
 //! * [`convert`](mod@convert): a transformer into its linear student, every transformer parameter carried over.
+//! * [`layers`]: what they are made of, and how parameters are walked.
 //! * [`tokenizer`]: the `tokenizers` crate behind the few calls that the models need.
 //! * [`pair`]: a transformer and its student side by side, as the page loads them.
 //! * [`cases`]: comparison with stored reference results, on any device, native or in a browser.
@@ -14,16 +16,25 @@ pub mod cases;
 pub mod checkpoint;
 pub mod convert;
 mod error;
+pub mod language;
+pub mod layers;
 pub mod pair;
+mod settings;
 pub mod text;
 pub mod tokenizer;
 
 pub use checkpoint::{Checkpoint, StoredDtype, StoredTensor, WeightDtype};
 pub use convert::{ConvertOptions, ProjectionInit, convert};
 pub use error::ModelError;
+pub use language::{
+    DecodeState, GenerateOptions, Generation, GptNeoXConfig, LanguageArchitecture, LanguageBatch,
+    LanguageConfig, LanguageMixer, LanguageModel, LanguageOutput, LanguageStates, MambaConfig,
+    Sampling, Stop,
+};
+pub use layers::{ParameterMut, ParameterRef, Parameters};
 pub use pair::{Pair, PairData, PairFile, PairSample, PairScores, PairSide};
 pub use text::{
-    Architecture, Family, ForwardOptions, LinformerConfig, Mixer, ParameterMut, ParameterRef,
-    Sharing, TextBatch, TextConfig, TextModel, TextOutput,
+    Architecture, Family, ForwardOptions, LinformerConfig, Mixer, Sharing, TextBatch, TextConfig,
+    TextModel, TextOutput,
 };
 pub use tokenizer::{Encoding, TextStream, TextTokenizer};

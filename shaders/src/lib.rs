@@ -38,5 +38,6 @@ pub use layer_norm::layer_norm;
 pub use lengths::{Lengths, ShapeError};
 pub use linear::linear;
 pub use linformer_attention::linformer_attention;
+pub use softmax_attention::decode::softmax_attention_step;
 pub use softmax_attention::softmax_attention;
 pub use sum_of_squares::sum_of_squares;

@@ -41,6 +41,21 @@ fn roberta_with_a_head() {
 }
 
 #[test]
+fn gpt_neox() {
+    passes("models/gpt-neox-tiny", &Device::flex());
+}
+
+#[test]
+fn gpt_neox_without_parallel_residual() {
+    passes("models/gpt-neox-tiny-sequential", &Device::flex());
+}
+
+#[test]
+fn pure_mamba() {
+    passes("models/mamba-tiny", &Device::flex());
+}
+
+#[test]
 fn byte_level_bpe() {
     passes("tokenizers/bpe", &Device::flex());
 }
@@ -57,6 +72,9 @@ fn models_on_wgpu() {
         "models/bert-tiny",
         "models/bert-tiny-mean",
         "models/roberta-tiny",
+        "models/gpt-neox-tiny",
+        "models/gpt-neox-tiny-sequential",
+        "models/mamba-tiny",
     ] {
         passes(path, &device);
     }
@@ -69,7 +87,7 @@ fn foreign_cases_are_left_to_others() {
         Case::from_files(path, [("case.json".to_string(), json.into_bytes())].into()).unwrap()
     };
     let check = |case: Case| block_on(check(&case, &Device::flex()));
-    assert!(check(case("models/gpt-neox-tiny", "GPTNeoXForCausalLM")).is_none());
+    assert!(check(case("models/wav2vec2-tiny-layer", "Wav2Vec2ForCTC")).is_none());
     assert!(check(case("ops/linear-attention/tiny", "")).is_none());
     let broken = check(case("models/bert-tiny", "BertModel")).expect("known");
     assert!(!broken.passed && broken.message.unwrap().contains("config.json"));

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use projection::{SampleLengths, segments};
 
-use crate::text::normals;
+use crate::layers::normals;
 use crate::{LinformerConfig, Mixer, ModelError, Sharing, TextModel};
 
 /// How the student's projections start.

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::layers::Activation;
+
 /// Which of the two encoders.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -30,28 +32,6 @@ pub enum Architecture {
     Bare,
     /// A classifier over whole texts (`…ForSequenceClassification`).
     SequenceClassification,
-}
-
-/// The activation between the two halves of a feed-forward block.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Activation {
-    /// x·Φ(x), exact.
-    Gelu,
-    /// The tanh approximation of it (`gelu_new`, `gelu_pytorch_tanh`).
-    GeluTanh,
-    /// max(x, 0).
-    Relu,
-}
-
-impl Activation {
-    pub(super) fn from_name(name: &str) -> Option<Self> {
-        Some(match name {
-            "gelu" => Self::Gelu,
-            "gelu_new" | "gelu_pytorch_tanh" => Self::GeluTanh,
-            "relu" => Self::Relu,
-            _ => return None,
-        })
-    }
 }
 
 /// How projections are shared in a Linformer.

@@ -3,64 +3,10 @@
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::config::{
-    Activation, Architecture, Family, LinformerConfig, Mixer, Sharing, TextConfig,
-};
+use super::config::{Architecture, Family, LinformerConfig, Mixer, Sharing, TextConfig};
 use crate::ModelError;
-
-/// Takes settings out of `config.json`, with errors that name file and key.
-struct Reader<'a> {
-    map: Map<String, Value>,
-    file: &'a str,
-}
-
-impl Reader<'_> {
-    fn error(&self, key: &str, expected: &str, found: &str, advice: &str) -> ModelError {
-        ModelError::Config {
-            file: self.file.to_string(),
-            key: key.to_string(),
-            expected: expected.to_string(),
-            found: found.to_string(),
-            advice: advice.to_string(),
-        }
-    }
-
-    fn take(&mut self, key: &str) -> Option<Value> {
-        self.map.shift_remove(key).filter(|v| !v.is_null())
-    }
-
-    fn integer(&mut self, key: &str, default: Option<usize>) -> Result<usize, ModelError> {
-        const ADVICE: &str = "Use the config.json that was saved with the weights";
-        let expected = "a whole number of at least 1";
-        match (self.take(key), default) {
-            (None, Some(default)) => Ok(default),
-            (None, None) => Err(self.error(key, expected, "nothing", ADVICE)),
-            (Some(value), _) => match value.as_u64().and_then(|v| usize::try_from(v).ok()) {
-                Some(number) if number >= 1 => Ok(number),
-                _ => Err(self.error(key, expected, &value.to_string(), ADVICE)),
-            },
-        }
-    }
-
-    fn number(
-        &mut self,
-        key: &str,
-        range: std::ops::Range<f64>,
-    ) -> Result<Option<f64>, ModelError> {
-        let Some(value) = self.take(key) else {
-            return Ok(None);
-        };
-        match value.as_f64() {
-            Some(number) if range.contains(&number) => Ok(Some(number)),
-            _ => Err(self.error(
-                key,
-                &format!("a number from {} to below {}", range.start, range.end),
-                &value.to_string(),
-                "Correct the value",
-            )),
-        }
-    }
-}
+use crate::layers::Activation;
+use crate::settings::Settings;
 
 impl TextConfig {
     /// Interprets `config.json`; `file` is named in messages.
@@ -68,13 +14,7 @@ impl TextConfig {
     /// # Errors
     /// [`ModelError::Config`] with the key, what is allowed and what stands there.
     pub fn from_value(value: Value, file: &str) -> Result<Self, ModelError> {
-        let Value::Object(map) = value else {
-            return Err(ModelError::NotJson {
-                file: file.to_string(),
-                detail: "expected an object of settings".to_string(),
-            });
-        };
-        let mut r = Reader { map, file };
+        let mut r = Settings::new(value, file)?;
         let family = match r.take("model_type").as_ref().and_then(Value::as_str) {
             Some("bert") => Family::Bert,
             Some("roberta" | "xlm-roberta" | "camembert") => Family::Roberta,
@@ -113,20 +53,7 @@ impl TextConfig {
             }
             r.map.insert("position_embedding_type".to_string(), kind);
         }
-        let hidden_act = match r.take("hidden_act") {
-            None => Activation::Gelu,
-            Some(name) => name
-                .as_str()
-                .and_then(Activation::from_name)
-                .ok_or_else(|| {
-                    r.error(
-                        "hidden_act",
-                        "gelu, gelu_new, gelu_pytorch_tanh or relu",
-                        &name.to_string(),
-                        "Models with other activations are not supported",
-                    )
-                })?,
-        };
+        let hidden_act = r.activation("hidden_act")?.unwrap_or(Activation::Gelu);
         let hidden_size = r.integer("hidden_size", Some(768))?;
         let num_attention_heads = r.integer("num_attention_heads", Some(12))?;
         if !hidden_size.is_multiple_of(num_attention_heads) {
@@ -137,20 +64,8 @@ impl TextConfig {
                 "Use the config.json that was saved with the weights",
             ));
         }
-        let pad_token_id = match r.take("pad_token_id") {
-            None => (family == Family::Roberta) as u32,
-            Some(value) => value
-                .as_u64()
-                .and_then(|v| v.try_into().ok())
-                .ok_or_else(|| {
-                    r.error(
-                        "pad_token_id",
-                        "a token id",
-                        &value.to_string(),
-                        "Correct the value",
-                    )
-                })?,
-        };
+        let padding = (family == Family::Roberta) as u32;
+        let pad_token_id = r.token("pad_token_id")?.unwrap_or(padding);
         let labels = labels(&mut r, architecture)?;
         let (mixer, caldera) = mixer(&mut r)?;
         Ok(Self {
@@ -195,12 +110,7 @@ impl TextConfig {
         put("num_hidden_layers", json!(self.num_hidden_layers));
         put("num_attention_heads", json!(self.num_attention_heads));
         put("intermediate_size", json!(self.intermediate_size));
-        let activation = match self.hidden_act {
-            Activation::Gelu => "gelu",
-            Activation::GeluTanh => "gelu_new",
-            Activation::Relu => "relu",
-        };
-        put("hidden_act", json!(activation));
+        put("hidden_act", json!(self.hidden_act.name()));
         put("hidden_dropout_prob", json!(self.hidden_dropout_prob));
         put("classifier_dropout", json!(self.classifier_dropout));
         put(
@@ -240,7 +150,7 @@ impl TextConfig {
 }
 
 /// `id2label` in the order of its ids, or as many numbered names as `num_labels` says.
-fn labels(r: &mut Reader, architecture: Architecture) -> Result<Vec<String>, ModelError> {
+fn labels(r: &mut Settings, architecture: Architecture) -> Result<Vec<String>, ModelError> {
     let id2label = r.take("id2label");
     r.take("label2id");
     let number = r.integer("num_labels", Some(2))?;
@@ -271,7 +181,7 @@ fn labels(r: &mut Reader, architecture: Architecture) -> Result<Vec<String>, Mod
 }
 
 /// `caldera`: the mixer, and what else stands there.
-fn mixer(r: &mut Reader) -> Result<(Mixer, Map<String, Value>), ModelError> {
+fn mixer(r: &mut Settings) -> Result<(Mixer, Map<String, Value>), ModelError> {
     let mut caldera = match r.take("caldera") {
         None => return Ok((Mixer::Softmax, Map::new())),
         Some(Value::Object(map)) => map,

@@ -3,8 +3,9 @@
 use burn::tensor::Tensor;
 
 use super::config::Family;
-use super::layers::{Head, LayerContext, Positions, dropout};
+use super::layers::{Head, LayerContext, Positions};
 use super::{TextBatch, TextModel};
+use crate::layers::dropout;
 
 /// What a forward pass gives beside its result.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

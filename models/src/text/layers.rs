@@ -1,55 +1,10 @@
 //! The encoder's parts. Shapes: B batch, L length, H hidden size, N heads, P head width.
 
-use burn::tensor::{Distribution, Int, Tensor, activation, module};
-use caldera_shaders::{Lengths, gelu, layer_norm, linear, linformer_attention, softmax_attention};
+use burn::tensor::{Int, Tensor, module};
+use caldera_shaders::{Lengths, linformer_attention, softmax_attention};
 
-use super::config::{Activation, TextConfig};
-use super::parameters::{Walk, parameters};
-
-/// x Wᵀ + b.
-#[derive(Debug, Clone)]
-pub(crate) struct Linear {
-    /// [out, in]
-    pub weight: Tensor<2>,
-    /// [out]
-    pub bias: Tensor<1>,
-}
-parameters!(Linear { weight => "weight", bias => "bias" });
-
-impl Linear {
-    pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        linear(x, self.weight.clone(), Some(self.bias.clone()))
-    }
-}
-
-/// Layer norm over the last dimension.
-#[derive(Debug, Clone)]
-pub(crate) struct LayerNorm {
-    /// [H]
-    pub weight: Tensor<1>,
-    /// [H]
-    pub bias: Tensor<1>,
-}
-parameters!(LayerNorm { weight => "weight", bias => "bias" });
-
-impl LayerNorm {
-    pub fn forward<const D: usize>(&self, x: Tensor<D>, eps: f64) -> Tensor<D> {
-        layer_norm(x, self.weight.clone(), self.bias.clone(), eps)
-    }
-}
-
-/// Zeroes elements with probability `probability` and scales the rest up; the mask comes from the device's
-/// random state, so `Device::seed` fixes it.
-pub(crate) fn dropout<const D: usize>(x: Tensor<D>, probability: f64) -> Tensor<D> {
-    if probability == 0.0 {
-        return x;
-    }
-    let keep = 1.0 - probability;
-    let mask = x
-        .random_like(Distribution::Bernoulli(keep))
-        .mul_scalar(1.0 / keep);
-    x * mask
-}
+use super::config::TextConfig;
+use crate::layers::{LayerNorm, Linear, Walk, dropout, parameters};
 
 /// The three tables and the norm over their sum.
 #[derive(Debug, Clone)]
@@ -218,11 +173,7 @@ impl Layer {
     ) -> Tensor<3> {
         let x = self.attention.forward(x, context, keys);
         let inner = self.intermediate.forward(x.clone());
-        let inner = match context.config.hidden_act {
-            Activation::Gelu => gelu(inner),
-            Activation::GeluTanh => activation::gelu_approximate(inner),
-            Activation::Relu => activation::relu(inner),
-        };
+        let inner = context.config.hidden_act.forward(inner);
         let out = dropout(self.output.forward(inner), context.dropout);
         self.norm.forward(out + x, context.config.layer_norm_eps)
     }

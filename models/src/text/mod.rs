@@ -10,26 +10,26 @@ mod config;
 mod config_json;
 mod forward;
 mod layers;
-pub(crate) mod parameters;
 #[cfg(test)]
 mod tests;
 mod validate;
 
 use std::sync::Arc;
 
-use burn::tensor::{Device, TensorData};
+use burn::tensor::Device;
 
+pub use crate::layers::{Activation, ParameterMut, ParameterRef};
 pub use batch::TextBatch;
-pub(crate) use build::normals;
-pub use config::{Activation, Architecture, Family, LinformerConfig, Mixer, Sharing, TextConfig};
+pub use config::{Architecture, Family, LinformerConfig, Mixer, Sharing, TextConfig};
 pub use forward::{ForwardOptions, TextOutput};
 pub(crate) use layers::Encoder;
-pub use parameters::{ParameterMut, ParameterRef};
 
-use crate::{Checkpoint, ModelError, StoredTensor};
-use build::{Builder, Random, Stored, stored};
+use crate::layers::{
+    Parameters, Parts, Random, Source, Stored, Walk, dotted, stored, stored_tensors,
+};
+use crate::{Checkpoint, ModelError};
+use build::Builder;
 use layers::Head;
-use parameters::{Walk, dotted};
 
 /// A BERT or RoBERTa, bare or for sequence classification, with softmax or Linformer attention.
 #[derive(Debug, Clone)]
@@ -136,14 +136,16 @@ impl TextModel {
         prefix: String,
         pooler: bool,
         tokenizer: Option<Arc<Vec<u8>>>,
-        source: &mut dyn build::Source,
+        source: &mut dyn Source,
         device: &Device,
     ) -> Result<Self, ModelError> {
         let plain = device.clone().without_autodiff();
         let mut builder = Builder {
             config: &config,
-            source,
-            device: &plain,
+            parts: Parts {
+                source,
+                device: &plain,
+            },
         };
         let encoder = builder.encoder(&prefix, pooler)?;
         let head = match config.architecture {
@@ -183,8 +185,10 @@ impl TextModel {
         let mut source = Random { seed };
         let mut builder = Builder {
             config: &self.config,
-            source: &mut source,
-            device: &plain,
+            parts: Parts {
+                source: &mut source,
+                device: &plain,
+            },
         };
         const SHAPES: &str = "random parameters have the shapes that are asked for";
         self.head = Some(builder.head().expect(SHAPES));
@@ -208,33 +212,7 @@ impl TextModel {
     /// # Errors
     /// [`ModelError::Device`] when a value cannot be read back.
     pub fn to_checkpoint(&self) -> Result<Checkpoint, ModelError> {
-        let mut tensors = std::collections::BTreeMap::new();
-        let mut failed = None;
-        self.visit(&mut |name, parameter| {
-            let read = parameter
-                .flat()
-                .try_into_data()
-                .map_err(|e| format!("{e:?}"));
-            match read
-                .and_then(|data: TensorData| data.try_to_vec::<f32>().map_err(|e| format!("{e:?}")))
-            {
-                Ok(values) => {
-                    tensors.insert(
-                        name.to_string(),
-                        StoredTensor::from_f32(parameter.shape(), &values),
-                    );
-                }
-                Err(detail) => {
-                    failed.get_or_insert(ModelError::Device {
-                        tensor: name.to_string(),
-                        detail,
-                    });
-                }
-            }
-        });
-        if let Some(error) = failed {
-            return Err(error);
-        }
+        let tensors = stored_tensors(self)?;
         Ok(Checkpoint {
             config: self.config.to_value(),
             tensors,
@@ -253,45 +231,50 @@ impl TextModel {
         self.tokenizer = bytes.map(Arc::new);
     }
 
-    /// Calls `visit` with every parameter under its Hugging Face name, in the order of the forward pass.
-    pub fn visit(&self, visit: &mut dyn FnMut(&str, ParameterRef<'_>)) {
-        self.encoder.walk(&self.prefix, visit);
-        self.head.walk("classifier", visit);
-    }
-
-    /// The same with parameters that may be replaced.
-    pub fn visit_mut(&mut self, visit: &mut dyn FnMut(&str, ParameterMut<'_>)) {
-        self.encoder.walk_mut(&self.prefix, visit);
-        self.head.walk_mut("classifier", visit);
-    }
-
-    /// Number of values that the model holds.
-    pub fn num_parameters(&self) -> usize {
-        let mut total = 0;
-        self.visit(&mut |_, parameter| total += parameter.num_elements());
-        total
-    }
-
     /// The device that holds the parameters, with autodiff if they have it.
     pub fn device(&self) -> Device {
         self.encoder.embeddings.words.device()
     }
 
-    /// Moves every parameter. On a device with autodiff, parameters that were being trained stay so.
-    pub fn to_device(mut self, device: &Device) -> Self {
-        self.visit_mut(&mut |_, mut parameter| parameter.move_to(device));
-        self
+    /// [`Parameters::visit`].
+    pub fn visit(&self, visit: &mut dyn FnMut(&str, ParameterRef<'_>)) {
+        Parameters::visit(self, visit);
     }
 
-    /// Every parameter as a leaf that keeps its gradient, on the autodiff device.
-    pub fn trainable(mut self) -> Self {
-        self.visit_mut(&mut |_, mut parameter| parameter.make_trainable());
-        self
+    /// [`Parameters::visit_mut`].
+    pub fn visit_mut(&mut self, visit: &mut dyn FnMut(&str, ParameterMut<'_>)) {
+        Parameters::visit_mut(self, visit);
     }
 
-    /// Every parameter on the plain device, outside of any graph: a forward pass keeps no activations.
-    pub fn frozen(mut self) -> Self {
-        self.visit_mut(&mut |_, mut parameter| parameter.freeze());
-        self
+    /// [`Parameters::num_parameters`].
+    pub fn num_parameters(&self) -> usize {
+        Parameters::num_parameters(self)
+    }
+
+    /// [`Parameters::to_device`].
+    pub fn to_device(self, device: &Device) -> Self {
+        Parameters::to_device(self, device)
+    }
+
+    /// [`Parameters::trainable`].
+    pub fn trainable(self) -> Self {
+        Parameters::trainable(self)
+    }
+
+    /// [`Parameters::frozen`].
+    pub fn frozen(self) -> Self {
+        Parameters::frozen(self)
+    }
+}
+
+impl Parameters for TextModel {
+    fn visit(&self, visit: &mut dyn FnMut(&str, ParameterRef<'_>)) {
+        self.encoder.walk(&self.prefix, visit);
+        self.head.walk("classifier", visit);
+    }
+
+    fn visit_mut(&mut self, visit: &mut dyn FnMut(&str, ParameterMut<'_>)) {
+        self.encoder.walk_mut(&self.prefix, visit);
+        self.head.walk_mut("classifier", visit);
     }
 }

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::{ConvertOptions, convert};
+use crate::{ConvertOptions, StoredTensor, convert};
 
 /// The random state of a device belongs to the process.
 static SEEDED: Mutex<()> = Mutex::new(());
@@ -256,7 +256,7 @@ fn dropout_follows_the_seed() {
     assert_eq!(run(1, false), run(2, false));
     // A tenth of the elements goes, the others grow by as much.
     model.device().seed(5);
-    let kept = values(layers::dropout(
+    let kept = values(crate::layers::dropout(
         Tensor::<2>::ones([100, 100], &model.device()),
         0.1,
     ));

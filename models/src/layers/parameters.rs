@@ -110,6 +110,41 @@ fn as_leaf<const D: usize>(plain: Tensor<D>, autodiff: bool, keeps_gradient: boo
     }
 }
 
+/// A model seen as its parameters, in the order of the forward pass.
+pub trait Parameters: Sized {
+    /// Calls `visit` with every parameter under its Hugging Face name. A table that is held in blocks of rows is
+    /// seen block by block, as `name[first..end]`.
+    fn visit(&self, visit: &mut dyn FnMut(&str, ParameterRef<'_>));
+
+    /// The same with parameters that may be replaced.
+    fn visit_mut(&mut self, visit: &mut dyn FnMut(&str, ParameterMut<'_>));
+
+    /// Number of values that the model holds.
+    fn num_parameters(&self) -> usize {
+        let mut total = 0;
+        self.visit(&mut |_, parameter| total += parameter.num_elements());
+        total
+    }
+
+    /// Moves every parameter. On a device with autodiff, parameters that were being trained stay so.
+    fn to_device(mut self, device: &Device) -> Self {
+        self.visit_mut(&mut |_, mut parameter| parameter.move_to(device));
+        self
+    }
+
+    /// Every parameter as a leaf that keeps its gradient, on the autodiff device.
+    fn trainable(mut self) -> Self {
+        self.visit_mut(&mut |_, mut parameter| parameter.make_trainable());
+        self
+    }
+
+    /// Every parameter on the plain device, outside of any graph: a forward pass keeps no activations.
+    fn frozen(mut self) -> Self {
+        self.visit_mut(&mut |_, mut parameter| parameter.freeze());
+        self
+    }
+}
+
 /// Something that holds parameters under names.
 pub(crate) trait Walk {
     fn walk(&self, name: &str, visit: &mut dyn FnMut(&str, ParameterRef<'_>));
@@ -167,12 +202,12 @@ pub(crate) fn dotted(a: &str, b: &str) -> String {
 /// Gives a struct its parameters' names: field => name below the struct's own.
 macro_rules! parameters {
     ($type:ty { $($field:ident => $name:literal),* $(,)? }) => {
-        impl $crate::text::parameters::Walk for $type {
-            fn walk(&self, name: &str, visit: &mut dyn FnMut(&str, $crate::text::ParameterRef<'_>)) {
-                $(self.$field.walk(&$crate::text::parameters::dotted(name, $name), visit);)*
+        impl $crate::layers::Walk for $type {
+            fn walk(&self, name: &str, visit: &mut dyn FnMut(&str, $crate::layers::ParameterRef<'_>)) {
+                $(self.$field.walk(&$crate::layers::dotted(name, $name), visit);)*
             }
-            fn walk_mut(&mut self, name: &str, visit: &mut dyn FnMut(&str, $crate::text::ParameterMut<'_>)) {
-                $(self.$field.walk_mut(&$crate::text::parameters::dotted(name, $name), visit);)*
+            fn walk_mut(&mut self, name: &str, visit: &mut dyn FnMut(&str, $crate::layers::ParameterMut<'_>)) {
+                $(self.$field.walk_mut(&$crate::layers::dotted(name, $name), visit);)*
             }
         }
     };

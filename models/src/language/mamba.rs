@@ -1,0 +1,140 @@
+//! The Mamba mixer (Gu & Dao 2023, arXiv 2312.00752). Shapes: B batch, L length, H hidden size, D = expand x H
+//! channels, N states, R rank of the step sizes, W width of the convolution.
+
+use burn::tensor::Tensor;
+use caldera_shaders::linear;
+
+use super::plain::{
+    ConvOutput, ScanInput, ScanOutput, ScanStepInput, causal_conv1d, causal_conv1d_step,
+    selective_scan, selective_scan_step,
+};
+use super::state::MambaState;
+use crate::layers::{Linear, parameters};
+
+/// The convolution's parameters.
+#[derive(Debug, Clone)]
+pub(crate) struct Convolution {
+    /// [D, 1, W]
+    pub weight: Tensor<3>,
+    /// [D]
+    pub bias: Option<Tensor<1>>,
+}
+parameters!(Convolution { weight => "weight", bias => "bias" });
+
+impl Convolution {
+    /// [D, W]
+    fn matrix(&self) -> Tensor<2> {
+        let [d, _, w] = self.weight.dims();
+        self.weight.clone().reshape([d, w])
+    }
+}
+
+/// A gated selective state space behind a short convolution.
+#[derive(Debug, Clone)]
+pub(crate) struct MambaMixer {
+    /// [2 D, H]: the channels, then their gates.
+    pub in_proj: Linear,
+    pub conv1d: Convolution,
+    /// [R + 2 N, D]: step sizes, B, C.
+    pub x_proj: Linear,
+    /// [D, R], with the bias of the step sizes.
+    pub dt_proj: Linear,
+    /// [D, N]; A = -exp(A_log).
+    pub a_log: Tensor<2>,
+    /// [D]
+    pub d: Tensor<1>,
+    /// [H, D]
+    pub out_proj: Linear,
+}
+parameters!(MambaMixer {
+    in_proj => "in_proj",
+    conv1d => "conv1d",
+    x_proj => "x_proj",
+    dt_proj => "dt_proj",
+    a_log => "A_log",
+    d => "D",
+    out_proj => "out_proj",
+});
+
+/// What the scan takes beside its channels: δ [.., D], B [.., N], C [.., N].
+struct Selected<const K: usize> {
+    delta: Tensor<K>,
+    b: Tensor<K>,
+    c: Tensor<K>,
+}
+
+impl MambaMixer {
+    /// Channels and gates [.., D] of x [.., H].
+    fn expand<const K: usize>(&self, x: Tensor<K>) -> [Tensor<K>; 2] {
+        let [d] = self.d.dims();
+        let both = self.in_proj.forward(x);
+        [both.clone().narrow(K - 1, 0, d), both.narrow(K - 1, d, d)]
+    }
+
+    fn select<const K: usize>(&self, u: Tensor<K>) -> Selected<K> {
+        let [_, rank] = self.dt_proj.weight.dims();
+        let [_, n] = self.a_log.dims();
+        let all = self.x_proj.forward(u);
+        let dt = all.clone().narrow(K - 1, 0, rank);
+        Selected {
+            // Its bias is added where the softplus is taken.
+            delta: linear(dt, self.dt_proj.weight.clone(), None),
+            b: all.clone().narrow(K - 1, rank, n),
+            c: all.narrow(K - 1, rank + n, n),
+        }
+    }
+
+    fn a(&self) -> Tensor<2> {
+        self.a_log.clone().exp().neg()
+    }
+
+    fn delta_bias(&self) -> Tensor<1> {
+        let [d] = self.d.dims();
+        let bias = self.dt_proj.bias.clone();
+        bias.unwrap_or_else(|| Tensor::zeros([d], &self.d.device()))
+    }
+
+    /// [B, L, H] to the same, and the states after the last position.
+    pub fn forward(&self, x: Tensor<3>) -> (Tensor<3>, MambaState) {
+        let [u, z] = self.expand(x);
+        let (weight, bias) = (self.conv1d.matrix(), self.conv1d.bias.clone());
+        let ConvOutput { y: u, state: conv } = causal_conv1d(u, weight, bias, None, true);
+        let Selected { delta, b, c } = self.select(u.clone());
+        let ScanOutput { y, last_state } = selective_scan(ScanInput {
+            u,
+            delta,
+            a: self.a(),
+            b,
+            c,
+            d: self.d.clone(),
+            z: Some(z),
+            delta_bias: self.delta_bias(),
+            initial_state: None,
+        });
+        let state = MambaState {
+            conv,
+            ssm: last_state,
+        };
+        (self.out_proj.forward(y), state)
+    }
+
+    /// One more token [B, H].
+    pub fn step(&self, x: Tensor<2>, state: MambaState) -> (Tensor<2>, MambaState) {
+        let [u, z] = self.expand(x);
+        let (weight, bias) = (self.conv1d.matrix(), self.conv1d.bias.clone());
+        let (u, conv) = causal_conv1d_step(u, weight, bias, state.conv, true);
+        let Selected { delta, b, c } = self.select(u.clone());
+        let (y, ssm) = selective_scan_step(ScanStepInput {
+            u,
+            delta,
+            a: self.a(),
+            b,
+            c,
+            d: self.d.clone(),
+            z: Some(z),
+            delta_bias: self.delta_bias(),
+            state: state.ssm,
+        });
+        (self.out_proj.forward(y), MambaState { conv, ssm })
+    }
+}
