@@ -2,6 +2,7 @@
 
 use anyhow::{Result, bail};
 use burn::tensor::{Device, Int, Tensor, TensorData};
+use caldera_models::LanguageBatch;
 use caldera_shaders::Lengths;
 
 /// Documents one after the other, cut into blocks of which each token but the first of all is predicted once.
@@ -87,9 +88,11 @@ impl Blocks {
         };
         let ids = |tokens: &[u32]| tokens.iter().map(|id| *id as i32).collect();
         BlockBatch {
-            input_ids: fill(&|row| ids(rows[row].0)),
+            input: LanguageBatch {
+                input_ids: fill(&|row| ids(rows[row].0)),
+                lengths: Lengths::new(rows.iter().map(|(seen, _)| seen.len() as u32).collect()),
+            },
             targets: fill(&|row| ids(rows[row].1)),
-            lengths: Lengths::new(rows.iter().map(|(seen, _)| seen.len() as u32).collect()),
         }
     }
 }
@@ -97,24 +100,27 @@ impl Blocks {
 /// Blocks side by side.
 #[derive(Clone, Debug)]
 pub struct BlockBatch {
-    /// \[B, L\]
-    pub input_ids: Tensor<2, Int>,
+    /// What the model sees.
+    pub input: LanguageBatch,
     /// The token after each, \[B, L\]; 0 at padded positions.
     pub targets: Tensor<2, Int>,
-    /// Tokens of every block.
-    pub lengths: Lengths,
 }
 
 impl BlockBatch {
     /// Rows, and positions with padding.
     pub fn size(&self) -> (usize, usize) {
-        let [rows, length] = self.input_ids.dims();
+        let [rows, length] = self.input.input_ids.dims();
         (rows, rows * length)
     }
 
     /// Tokens that are predicted.
     pub fn predicted(&self) -> usize {
-        self.lengths.as_slice().iter().map(|n| *n as usize).sum()
+        self.input
+            .lengths
+            .as_slice()
+            .iter()
+            .map(|n| *n as usize)
+            .sum()
     }
 }
 

@@ -12,7 +12,7 @@ use super::state::{Progress, State};
 use crate::metrics::{
     JsonLines, MetricsLine, Observer, RunStart, RunSummary, SavedKind, StopReason,
 };
-use crate::model::Model;
+use caldera_models::Parameters;
 
 /// Runs to the end, or until `stop`.
 pub(super) fn drive<F: Family>(

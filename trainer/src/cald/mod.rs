@@ -1,6 +1,6 @@
 //! Fine-tuning, conversion by layerwise distillation, evaluation.
 //!
-//! `setup` turns a configuration into models and data, `family` is what differs between kinds of models (`text`),
+//! `setup` turns a configuration into models and data, `family` is what differs between kinds of models (`text`, `language`),
 //! `guide` says what the student is held against at a step,
 //! `step` computes losses and gradients of a batch, `run` is one run and `drive` its loop, `state` lets it go on after a stop.
 
@@ -8,9 +8,11 @@ mod drive;
 mod evaluate;
 mod family;
 mod guide;
+mod language;
 mod output;
 mod run;
 mod setup;
+mod setup_language;
 mod state;
 mod step;
 #[cfg(test)]
@@ -21,7 +23,7 @@ use std::sync::atomic::AtomicBool;
 
 use anyhow::Result;
 
-use crate::config::RunConfig;
+use crate::config::{RunConfig, Task};
 use crate::metrics::{Observer, RunSummary};
 
 pub use evaluate::{
@@ -40,7 +42,10 @@ pub fn finetune(
     stop: &AtomicBool,
     observer: &mut dyn Observer,
 ) -> Result<RunSummary> {
-    drive::drive(setup::finetune(config, observer)?, stop, observer)
+    match config.task {
+        Task::Classify => drive::drive(setup::finetune(config, observer)?, stop, observer),
+        Task::Lm => drive::drive(setup_language::finetune(config, observer)?, stop, observer),
+    }
 }
 
 /// Replaces the attention of a transformer and trains the student as `config.cald` says.
@@ -55,5 +60,8 @@ pub fn convert(
     stop: &AtomicBool,
     observer: &mut dyn Observer,
 ) -> Result<RunSummary> {
-    drive::drive(setup::convert(config, observer)?, stop, observer)
+    match config.task {
+        Task::Classify => drive::drive(setup::convert(config, observer)?, stop, observer),
+        Task::Lm => drive::drive(setup_language::convert(config, observer)?, stop, observer),
+    }
 }

@@ -11,9 +11,9 @@ use super::step::{Objective, Parts, student_step};
 use crate::batches::{epoch_batches, mix};
 use crate::config::{BestMetric, Guide, RunConfig};
 use crate::metrics::{EvalRecord, Observer, StepRecord};
-use crate::model::Model;
 use crate::optimizer::{AdamW, GradientSum};
 use crate::schedule::Schedule;
+use caldera_models::Parameters;
 
 /// A run with everything it needs.
 pub(super) struct Run<F: Family> {

@@ -73,12 +73,7 @@ pub(super) fn convert(config: &RunConfig, observer: &mut dyn Observer) -> Result
     } else {
         Vec::new()
     };
-    let student_from = cald.student_from.unwrap_or(if guide == Guide::Target {
-        StudentFrom::Teacher
-    } else {
-        StudentFrom::Initial
-    });
-    let folder = source_folder(config, guide, student_from, &waypoints)?;
+    let folder = source_folder(config, guide, student_source(cald), &waypoints)?;
     let records = Records::read(&config.data)?;
     let (initial, labels) = with_head(load(&folder, &device)?, &folder, &records, config)?;
     let data = records.encode(
@@ -121,7 +116,7 @@ pub(super) fn convert(config: &RunConfig, observer: &mut dyn Observer) -> Result
     )
 }
 
-fn guide_name(guide: Guide) -> &'static str {
+pub(super) fn guide_name(guide: Guide) -> &'static str {
     match guide {
         Guide::Unguided => "unguided",
         Guide::Target => "target",
@@ -132,7 +127,7 @@ fn guide_name(guide: Guide) -> &'static str {
 }
 
 /// What config.json says of the run that made a student.
-fn provenance(config: &RunConfig) -> serde_json::Value {
+pub(super) fn provenance(config: &RunConfig) -> serde_json::Value {
     let cald = &config.cald;
     json!({
         "task": "convert", "guide": cald.guide, "seed": config.seed, "layer_loss": cald.layer_loss,
@@ -141,8 +136,17 @@ fn provenance(config: &RunConfig) -> serde_json::Value {
     })
 }
 
+/// Whose parameters the student copies.
+pub(super) fn student_source(cald: &CaldConfig) -> StudentFrom {
+    let usual = match cald.first_guide() {
+        Guide::Target => StudentFrom::Teacher,
+        _ => StudentFrom::Initial,
+    };
+    cald.student_from.unwrap_or(usual)
+}
+
 /// The folder whose parameters the student starts with.
-fn source_folder(
+pub(super) fn source_folder(
     config: &RunConfig,
     guide: Guide,
     from: StudentFrom,
@@ -204,7 +208,7 @@ pub(super) fn convert_options(config: &RunConfig, examples: &[Encoded]) -> Conve
 }
 
 /// The checkpoints in order; one folder that holds `step-N` folders stands for those.
-fn waypoint_folders(given: &[PathBuf]) -> Result<Vec<PathBuf>> {
+pub(super) fn waypoint_folders(given: &[PathBuf]) -> Result<Vec<PathBuf>> {
     let [only] = given else {
         if given.is_empty() {
             bail!(

@@ -5,8 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use burn::tensor::Device;
 use caldera_models::{
-    LanguageConfig, LanguageModel, MambaConfig, MambaInit, Parameters, TextTokenizer,
-    convert_language,
+    LanguageConfig, LanguageMixer, LanguageModel, MambaConfig, Parameters, TextTokenizer,
 };
 use serde_json::json;
 
@@ -87,8 +86,7 @@ pub(super) fn convert(
             Teacher::waypoints(waypoints)
         }
     };
-    let mut student = convert_language(&initial, mamba_config(config, &initial), config.seed)
-        .with_context(|| format!("{}", folder.display()))?;
+    let mut student = converted(&initial, mamba_config(config, &initial), config.seed)?;
     student
         .config
         .caldera
@@ -118,6 +116,23 @@ fn mamba_config(config: &RunConfig, model: &LanguageModel) -> MambaConfig {
         dt_rank: cald.dt_rank.unwrap_or(usual.dt_rank),
         ..usual
     }
+}
+
+fn converted(model: &LanguageModel, mamba: MambaConfig, seed: u64) -> Result<LanguageModel> {
+    let mut config = model.config.clone();
+    config.mixer = LanguageMixer::Mamba(mamba);
+    let mut student = LanguageModel::random(config, seed, &model.device())?;
+    student.set_tokenizer_json(model.tokenizer_json().map(<[u8]>::to_vec));
+    let mut values = std::collections::BTreeMap::new();
+    model.visit(&mut |name, parameter| {
+        values.insert(name.to_string(), parameter.flat());
+    });
+    student.visit_mut(&mut |name, mut parameter| {
+        if let Some(values) = values.remove(name) {
+            parameter.set_flat(values);
+        }
+    });
+    Ok(student)
 }
 
 /// A model with random weights and a tokenizer: the one that `data.tokenizer` names, or one trained on the text.

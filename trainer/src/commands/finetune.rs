@@ -10,16 +10,23 @@ use std::path::{Path, PathBuf};
 const EXAMPLE: &str = "\
 Example:
   caldera finetune --model minilm --train train.jsonl --valid valid.jsonl --epochs 2 --lr 5e-5 --out runs/teacher
+  caldera finetune --task lm --architecture config.json --tokenizer bpe:512 --train train.txt --valid valid.txt --out runs/lm
 The run folder gets config.toml, metrics.jsonl, report.html, best/ and last/ (Hugging Face layout) and state/ (for --resume).
 Keys of the TOML file: those of config.toml in any run folder.";
 
-/// Fine-tune a transformer in Hugging Face layout on a classification task
+/// Fine-tune a transformer in Hugging Face layout on a classification task or on running text
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLE)]
 pub(super) struct Args {
     /// Folder of the model to start from; a bare encoder gets a new head
     #[arg(long, value_name = "DIR")]
     model: Option<PathBuf>,
+    /// config.json of a language model to start from random weights, in place of --model (lm)
+    #[arg(long, value_name = "FILE", conflicts_with = "model")]
+    architecture: Option<PathBuf>,
+    /// byte, bpe:SIZE (trained on the training text) or a folder with a tokenizer.json, with --architecture [default: byte]
+    #[arg(long, value_name = "NAME", requires = "architecture")]
+    tokenizer: Option<String>,
     #[command(flatten)]
     run: RunFlags,
 }
@@ -29,9 +36,18 @@ pub(super) fn run(args: Args) -> Result<Outcome> {
     if args.model.is_some() {
         config.model = args.model;
     }
+    if args.architecture.is_some() {
+        config.architecture = args.architecture;
+    }
+    if args.tokenizer.is_some() {
+        config.data.tokenizer = args.tokenizer;
+    }
     config.validate()?;
-    if config.model.is_none() {
-        bail!("no model to start from: give --model DIR, or `model` in the --config file");
+    if config.model.is_none() && config.architecture.is_none() {
+        bail!(
+            "no model to start from: give --model DIR (or `model` in the --config file), or for a language model \
+             --architecture FILE"
+        );
     }
     need_training_files(&config)?;
     let stop = interrupt::stop_flag()?;

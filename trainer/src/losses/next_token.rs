@@ -12,6 +12,7 @@ pub fn next_token_losses(logits: Tensor<3>, batch: &BlockBatch) -> Tensor<2> {
         .reshape([rows, length])
         .neg();
     let padded = batch
+        .input
         .lengths
         .as_slice()
         .iter()
@@ -19,7 +20,7 @@ pub fn next_token_losses(logits: Tensor<3>, batch: &BlockBatch) -> Tensor<2> {
     if !padded {
         return losses;
     }
-    let mask = TensorData::new(batch.lengths.mask(length), [rows, length]);
+    let mask = TensorData::new(batch.input.lengths.mask(length), [rows, length]);
     let mask = Tensor::<2>::from_data(mask, &losses.device().without_autodiff());
     losses * mask
 }
