@@ -12,17 +12,17 @@
 //@ for once in 0..{{ save }}
 @group(0) @binding({{ saved }}) var<storage, read_write> saved: array<f32>; // [B, tiles, N, D] states at the start of each tile
 //@ end
-@group(0) @binding({{ info }}) var<storage, read_write> info: array<u32>; // B, L, D, N, chunks, workgroups, rows, sum, tiles
+@group(0) @binding({{ info }}) var<storage, read_write> info: array<u32>; // B, L, D, N, chunks, workgroups, rows, sum, tiles, slices
 
 const THREADS = {{ threads }}u;
 const CHUNK = {{ chunk }}u;
 const TILE = {{ tile }}u;
 const QUADS = {{ quads }}u;
-const SLICES = {{ slices }}u;
 const LOG2_E = 1.44269504;
 
 var<workgroup> staged_b: array<vec4<f32>, {{ staged }}>; // (position, four states)
 var<workgroup> staged_c: array<vec4<f32>, {{ staged }}>;
+var<workgroup> slices: u32;
 
 {{ softplus }}
 {{ sigmoid }}
@@ -44,6 +44,11 @@ fn main(
     let width = info[2];
     let state = info[3];
     let chunks = info[4];
+    if (thread == 0u) {
+        slices = info[9];
+    }
+    // Barriers lie in the loop over slices.
+    let count = workgroupUniformLoad(&slices);
     let number = group.y * groups.x + group.x;
     var index = min(number, info[5] - 1u);
     let blocks = (width + THREADS - 1u) / THREADS;
@@ -58,7 +63,7 @@ fn main(
     let skip = work[state * width + channel];
     let bias = work[(state + 1u) * width + channel];
 
-    for (var slice = 0u; slice < SLICES; slice++) {
+    for (var slice = 0u; slice < count; slice++) {
         let first_state = slice * QUADS * 4u;
         workgroupBarrier();
         for (var i = thread; i < CHUNK * QUADS; i += THREADS) {
@@ -116,7 +121,7 @@ fn main(
                     if (slice > 0u) {
                         sum += y[at];
                     }
-                    if (slice == SLICES - 1u) {
+                    if (slice == count - 1u) {
                         sum += skip * value;
                         //@ for once in 0..{{ gated }}
                         sum *= z[at] * sigmoid(z[at]);

@@ -19,14 +19,15 @@ const THREADS = {{ threads }}u;
 const CHUNK = {{ chunk }}u;
 const TILE = {{ tile }}u;
 const TILES = CHUNK / TILE;
-const STATE = {{ state }}u;
 const LOG2_E = 1.44269504;
 // One more than the channels, so that invocations that each sum a row do not meet in one bank.
 const STRIDE = THREADS + 1u;
 
 var<workgroup> products: array<f32, {{ products }}>; // (B then C, position, channel)
 var<workgroup> halves: array<f32, {{ threads }}>;    // sums over half of the channels
-var<workgroup> rows: array<f32, 64>;                 // two states one after the other: (state, B then C, position)
+var<workgroup> rows: array<f32, 64>;                 // for one state and the next: (state, B then C, position)
+
+var<workgroup> states: u32;                          // N; a loop with barriers goes up to it
 
 // 1 - e^-x, the slope of softplus where it is x.
 fn slope_of_softplus(x: f32) -> f32 {
@@ -42,8 +43,9 @@ fn slope_of_softplus(x: f32) -> f32 {
 // Element n of B (i < 16) or C at the tile's position i % 16.
 fn row(sample: u32, first: u32, n: u32, i: u32) -> f32 {
     let len = info[1];
-    let start = (STATE + 2u) * info[2] + i / TILE * info[0] * len * STATE;
-    return work[start + (sample * len + min(first + i % TILE, len - 1u)) * STATE + n];
+    let state = info[3];
+    let start = (state + 2u) * info[2] + i / TILE * info[0] * len * state;
+    return work[start + (sample * len + min(first + i % TILE, len - 1u)) * state + n];
 }
 
 @compute @workgroup_size({{ threads }}, 1, 1)
@@ -56,6 +58,10 @@ fn main(
     let len = info[1];
     let width = info[2];
     let chunks = info[4];
+    if (thread == 0u) {
+        states = info[3];
+    }
+    let state = workgroupUniformLoad(&states);
     let number = group.y * groups.x + group.x;
     let exists = number < info[5];
     var index = min(number, info[5] - 1u);
@@ -67,8 +73,8 @@ fn main(
     let sample = index / chunks;
     let write = exists && own < width;
     let channel = min(own, width - 1u);
-    let skip = work[STATE * width + channel];
-    let sums = (STATE + 2u) * width + (2u + 2u * block + thread / TILE % 2u) * batch * len * STATE;
+    let skip = work[state * width + channel];
+    let sums = (state + 2u) * width + (2u + 2u * block + thread / TILE % 2u) * batch * len * state;
     let first_row = (sample * chunks + chunk) * info[6];
     var d_skip = 0.0;
     var d_bias = 0.0;
@@ -76,7 +82,7 @@ fn main(
     for (var done = 0u; done < TILES; done++) {
         let tile = chunk * TILES + TILES - 1u - done;
         let first = tile * TILE;
-        let saved_row = (sample * info[8] + min(tile, info[8] - 1u)) * STATE;
+        let saved_row = (sample * info[8] + min(tile, info[8] - 1u)) * state;
         //@ for t in 0..16
         // Steps of 0 past the end and beside the last channel: nothing decays and nothing is added.
         let inside_@t = write && first + @tu < len;
@@ -92,7 +98,7 @@ fn main(
             rows[thread] = row(sample, first, 0u, thread);
         }
         workgroupBarrier();
-        for (var n = 0u; n < STATE; n++) {
+        for (var n = 0u; n < state; n++) {
             let turn = n % 2u * 32u;
             let a = work[n * width + channel];
             let a2 = a * LOG2_E;
@@ -116,7 +122,7 @@ fn main(
             l *= decay_@t;
             //@ end
             if (write) {
-                let sum_at = adjoint_at + STATE * width;
+                let sum_at = adjoint_at + state * width;
                 adjoint[adjoint_at] = l;
                 if (done > 0u) {
                     da += adjoint[sum_at];
@@ -129,13 +135,13 @@ fn main(
                 sum += products[thread % 32u * STRIDE + thread / 32u * 32u + i];
             }
             halves[thread] = sum;
-            if (thread < 32u && n + 1u < STATE) {
+            if (thread < 32u && n + 1u < state) {
                 rows[(n + 1u) % 2u * 32u + thread] = row(sample, first, n + 1u, thread);
             }
             workgroupBarrier();
             let position = first + thread % TILE;
             if (exists && thread < 32u && position < len) {
-                work[sums + (sample * STATE + n) * len + position] = halves[thread] + halves[thread + 32u];
+                work[sums + (sample * state + n) * len + position] = halves[thread] + halves[thread + 32u];
             }
         }
         //@ for t in 0..16
@@ -152,7 +158,7 @@ fn main(
         //@ end
     }
     if (write) {
-        adjoint[(first_row + 2u * STATE) * width + channel] = d_skip;
-        adjoint[(first_row + 2u * STATE + 1u) * width + channel] = d_bias;
+        adjoint[(first_row + 2u * state) * width + channel] = d_skip;
+        adjoint[(first_row + 2u * state + 1u) * width + channel] = d_bias;
     }
 }

@@ -69,7 +69,7 @@ impl Sizes {
     }
 
     /// `groups` workgroups; buffers of chunk states have `rows` rows, the sum of dt in row `sum`.
-    fn info(&self, groups: usize, rows: usize, sum: usize) -> [u32; 9] {
+    fn info(&self, groups: usize, rows: usize, sum: usize) -> [u32; 10] {
         [
             self.batch,
             self.len,
@@ -80,6 +80,7 @@ impl Sizes {
             rows,
             sum,
             self.tiles(),
+            self.quads().1,
         ]
         .map(|size| size as u32)
     }
@@ -121,7 +122,6 @@ impl Carry<'_> {
         kernel
             .set("chunk", CHUNK)
             .set("quads", quads)
-            .set("slices", slices)
             .set("staged", CHUNK * quads)
             .set("softplus", SOFTPLUS)
             .workgroup_memory(CHUNK * quads * 16)
@@ -204,7 +204,7 @@ pub(super) fn forward(
     buffers.extend(&inputs.z);
     let saved_at = buffers.len();
     buffers.extend(&saved);
-    let (quads, slices) = sizes.quads();
+    let (quads, _) = sizes.quads();
     let groups = batch * sizes.chunks() * sizes.blocks();
     Kernel::new("scan apply", include_str!("apply.wgsl"), CHANNELS as u32)
         .set("gated", usize::from(inputs.z.is_some()))
@@ -214,7 +214,6 @@ pub(super) fn forward(
         .set("chunk", CHUNK)
         .set("tile", TILE)
         .set("quads", quads)
-        .set("slices", slices)
         .set("staged", CHUNK * quads)
         .set("softplus", SOFTPLUS)
         .set("sigmoid", SIGMOID)
@@ -301,7 +300,6 @@ pub(super) fn backward(
     .set("info", buffers.len())
     .set("chunk", CHUNK)
     .set("tile", TILE)
-    .set("state", state)
     .set("products", 2 * TILE * (CHANNELS + 1))
     .workgroup_memory(GRADIENTS_MEMORY)
     .launch(&buffers, &sizes.info(groups, rows, sum), groups);

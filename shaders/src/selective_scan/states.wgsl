@@ -5,12 +5,11 @@
 @group(0) @binding(1) var<storage, read_write> delta: array<f32>; // [B, L, D] {{ delta_is }}
 @group(0) @binding(2) var<storage, read_write> x: array<f32>;     // [B, L, D] {{ x_is }}
 @group(0) @binding(3) var<storage, read_write> ends: array<f32>;  // [B, chunks, rows, D]: N states, .., the sum of dt in row `sum`
-@group(0) @binding(4) var<storage, read_write> info: array<u32>;  // B, L, D, N, chunks, workgroups, rows, sum
+@group(0) @binding(4) var<storage, read_write> info: array<u32>;  // B, L, D, N, chunks, workgroups, rows, sum, tiles, slices
 
 const THREADS = {{ threads }}u;
 const CHUNK = {{ chunk }}u;
 const QUADS = {{ quads }}u;
-const SLICES = {{ slices }}u;
 const LOG2_E = 1.44269504;
 
 var<workgroup> staged: array<vec4<f32>, {{ staged }}>; // (position, four states)
@@ -37,8 +36,8 @@ fn main(
     let chunks = info[4];
     let number = group.y * groups.x + group.x;
     var index = min(number, info[5] - 1u);
-    let first_state = index % SLICES * QUADS * 4u;
-    index /= SLICES;
+    let first_state = index % info[9] * QUADS * 4u;
+    index /= info[9];
     let blocks = (width + THREADS - 1u) / THREADS;
     let own = index % blocks * THREADS + thread;
     index /= blocks;

@@ -190,6 +190,11 @@ impl Problem {
 #[track_caller]
 fn compare(what: &str, place: &Place, got: &Exact, want: &Exact) {
     let close = |name: &str, got: &[f64], want: &[f64]| {
+        // Where a decay is exactly zero, kernels keep what rounds to it.
+        let none = |values: &[f64]| values.iter().all(|value| value.abs() < 1e-18);
+        if none(want) && none(got) {
+            return;
+        }
         let error = relative_rms(got, want);
         let allowed = 4.0 * place.allowed;
         let len = want.len();

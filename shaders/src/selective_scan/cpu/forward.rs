@@ -74,7 +74,7 @@ pub(in super::super) fn step(inputs: Inputs<FlexTensor>) -> (FlexTensor, FlexTen
 
 /// Which channels of which sample.
 #[derive(Debug, Clone, Copy)]
-struct Place {
+pub(crate) struct Place {
     sample: usize,
     first: usize,
     count: usize,

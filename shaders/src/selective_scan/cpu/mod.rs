@@ -7,7 +7,7 @@ mod forward;
 use burn_flex::FlexTensor;
 
 use super::Inputs;
-use crate::cpu::multiply_add;
+use crate::cpu::{exp_negative, multiply_add};
 
 pub(super) use backward::backward;
 pub(super) use forward::{forward, step};
@@ -18,7 +18,7 @@ const LANES: usize = 16;
 const PARALLEL_STATES: usize = 16 * 1024;
 
 /// One value of each of a block's channels.
-type Lanes = [f32; LANES];
+pub(crate) type Lanes = [f32; LANES];
 
 /// Sizes of a scan.
 #[derive(Debug, Clone, Copy)]
@@ -47,7 +47,7 @@ impl Sizes {
 }
 
 /// The values of the tensors of a scan.
-struct Values<'a> {
+pub(crate) struct Values<'a> {
     sizes: Sizes,
     u: &'a [f32],
     delta: &'a [f32],
@@ -134,7 +134,7 @@ fn exp2_negative<const FMA: bool>(y: f32) -> f32 {
 /// log(1 + e^x), to full precision for any x: log(1 + e) = 2 artanh(e / (2 + e)) as a series, e at most 1.
 #[inline(always)]
 fn softplus<const FMA: bool>(x: f32) -> f32 {
-    let e = exp2_negative::<FMA>(-x.abs() * std::f32::consts::LOG2_E);
+    let e = exp_negative::<FMA>(-x.abs());
     let s = e / (2.0 + e);
     let q = s * s;
     let mut series = multiply_add::<FMA>(q, 1.0 / 13.0, 1.0 / 11.0);
@@ -149,7 +149,7 @@ fn softplus<const FMA: bool>(x: f32) -> f32 {
 /// 1 / (1 + e^−x) without an overflow.
 #[inline(always)]
 fn sigmoid<const FMA: bool>(x: f32) -> f32 {
-    let e = exp2_negative::<FMA>(-x.abs() * std::f32::consts::LOG2_E);
+    let e = exp_negative::<FMA>(-x.abs());
     (if x < 0.0 { e } else { 1.0 }) / (1.0 + e)
 }
 
