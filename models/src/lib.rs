@@ -24,7 +24,7 @@ pub mod text;
 pub mod tokenizer;
 
 pub use checkpoint::{Checkpoint, StoredDtype, StoredTensor, WeightDtype};
-pub use convert::{ConvertOptions, ProjectionInit, convert};
+pub use convert::{ConvertOptions, MambaOptions, ProjectionInit, convert, convert_to_mamba};
 pub use error::ModelError;
 pub use language::{
     DecodeState, GenerateOptions, Generation, GptNeoXConfig, LanguageArchitecture, LanguageBatch,

@@ -9,7 +9,8 @@ use crate::layers::{Activation, dotted};
 pub(crate) struct Settings<'a> {
     /// What has not been taken yet.
     pub map: Map<String, Value>,
-    file: &'a str,
+    /// Named in messages.
+    pub file: &'a str,
     /// The key of the object in `config.json`; empty for the whole.
     section: &'a str,
 }

@@ -3,7 +3,7 @@
 use burn::tensor::{Device, Tensor};
 
 use crate::fixture::{Case, CaseReport, Comparer, FixtureError};
-use crate::{linformer_attention, softmax_attention};
+use crate::{linformer_attention, selective_scan, softmax_attention};
 
 /// Runs `case` on `device`: outputs and every gradient.
 ///
@@ -16,6 +16,7 @@ pub async fn check(case: &Case, device: &Device) -> Option<CaseReport> {
     let result = match case.name() {
         "softmax-attention" => check_softmax(case, &device).await,
         "linformer-attention" => check_linformer(case, &device).await,
+        "mamba1-scan" => selective_scan::check_case(case, &device).await,
         _ => return None,
     };
     Some(result.unwrap_or_else(|error| CaseReport::failed(case, error)))

@@ -27,6 +27,7 @@ pub mod linformer_attention;
 mod product;
 #[cfg(test)]
 mod ratios;
+pub mod selective_scan;
 pub mod softmax_attention;
 pub mod sum_of_squares;
 pub mod tolerance;
@@ -38,6 +39,7 @@ pub use layer_norm::layer_norm;
 pub use lengths::{Lengths, ShapeError};
 pub use linear::linear;
 pub use linformer_attention::linformer_attention;
+pub use selective_scan::{selective_scan, selective_scan_step};
 pub use softmax_attention::decode::softmax_attention_step;
 pub use softmax_attention::softmax_attention;
 pub use sum_of_squares::sum_of_squares;

@@ -1,5 +1,7 @@
-//! A transformer into its linear student: every parameter carried over, attention replaced.
+//! A transformer into its linear student: every parameter carried over, attention replaced: by Linformer attention in
+//! text encoders, by Mamba mixers in language models.
 
+mod mamba;
 mod projection;
 #[cfg(test)]
 mod tests;
@@ -8,6 +10,7 @@ use burn::tensor::{Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+pub use mamba::{MambaOptions, convert_to_mamba};
 use projection::{SampleLengths, segments};
 
 use crate::layers::normals;

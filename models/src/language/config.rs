@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::layers::Activation;
+use crate::ModelError;
+use crate::layers::{Activation, dotted};
 
 /// What a layer is made of.
 #[derive(Debug, Clone, PartialEq)]
@@ -66,6 +67,27 @@ impl MambaConfig {
             conv_bias: true,
             proj_bias: false,
         }
+    }
+
+    /// Whether a mixer can have these sizes; `file` and `section` are named in messages.
+    pub(crate) fn check(&self, file: &str, section: &str) -> Result<(), ModelError> {
+        for (key, value, least) in [
+            ("d_state", self.d_state, 1),
+            ("d_conv", self.d_conv, 2),
+            ("expand", self.expand, 1),
+            ("dt_rank", self.dt_rank, 1),
+        ] {
+            if value < least {
+                return Err(ModelError::Config {
+                    file: file.to_string(),
+                    key: dotted(section, key),
+                    expected: format!("a whole number of at least {least}"),
+                    found: value.to_string(),
+                    advice: "Correct the value".to_string(),
+                });
+            }
+        }
+        Ok(())
     }
 }
 

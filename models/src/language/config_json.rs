@@ -96,6 +96,7 @@ impl LanguageConfig {
             conv_bias: r.flag("use_conv_bias")?.unwrap_or(true),
             proj_bias: r.flag("use_bias")?.unwrap_or(false),
         };
+        mamba.check(r.file, "")?;
         let caldera = match r.take("caldera") {
             Some(Value::Object(map)) => map,
             _ => Map::new(),
@@ -164,6 +165,8 @@ impl LanguageConfig {
                     ] {
                         caldera.insert(key.to_string(), json!(value));
                     }
+                    caldera.insert("conv_bias".to_string(), json!(mamba.conv_bias));
+                    caldera.insert("proj_bias".to_string(), json!(mamba.proj_bias));
                 }
             }
             LanguageArchitecture::Mamba => {
@@ -277,8 +280,10 @@ fn mixer(
                 d_conv: c.integer("d_conv", Some(usual.d_conv))?,
                 expand: c.integer("expand", Some(usual.expand))?,
                 dt_rank: c.integer("dt_rank", Some(usual.dt_rank))?,
-                ..usual
+                conv_bias: c.flag("conv_bias")?.unwrap_or(usual.conv_bias),
+                proj_bias: c.flag("proj_bias")?.unwrap_or(usual.proj_bias),
             };
+            mamba.check(r.file, "caldera")?;
             Ok((LanguageMixer::Mamba(mamba), c.map))
         }
         Some(other) => Err(c.error("mixer", "softmax or mamba", other, AGAIN)),

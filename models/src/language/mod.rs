@@ -22,6 +22,8 @@ mod plain;
 mod rotary;
 mod sampler;
 mod state;
+#[cfg(test)]
+mod tests;
 mod validate;
 
 use std::sync::Arc;
@@ -42,7 +44,7 @@ use crate::layers::{
 };
 use crate::{Checkpoint, ModelError};
 use build::Builder;
-use layers::{FinalNorm, Layer};
+use layers::{FinalNorm, Layer, TokenMixer};
 
 /// What the parts are called in the file.
 pub(crate) struct Names {
@@ -168,6 +170,29 @@ impl LanguageModel {
         } else {
             model
         })
+    }
+
+    /// Fresh Mamba mixers in place of whatever mixes the positions of a GPT-NeoX; all on the plain device.
+    pub(crate) fn with_mamba(mut self, mamba: MambaConfig, seed: u64) -> Result<Self, ModelError> {
+        self = self.frozen();
+        self.config.mixer = LanguageMixer::Mamba(mamba);
+        let device = self.device();
+        let names = self.config.architecture.names();
+        let mut builder = Builder {
+            config: &self.config,
+            parts: Parts {
+                source: &mut Random { seed },
+                device: &device,
+            },
+            block_bytes: BINDING_BYTES,
+        };
+        for (i, layer) in self.layers.iter_mut().enumerate() {
+            if let Layer::GptNeoX(layer) = layer {
+                let name = format!("{}.{i}.attention.mamba", names.layers);
+                layer.mixer = TokenMixer::Mamba(builder.mamba(&name, mamba)?);
+            }
+        }
+        Ok(self)
     }
 
     /// The folder to save: every parameter under its Hugging Face name as F32, `config.json`, the tokenizer

@@ -1,4 +1,4 @@
-//! The operators of Mamba as loops of plain tensor operations, until those of `caldera-shaders` stand in.
+//! The convolution of Mamba in plain tensor operations, until that of `caldera-shaders` stands in.
 
 use burn::tensor::{Tensor, activation};
 
@@ -42,80 +42,4 @@ pub(crate) fn causal_conv1d_step(
     let [b, d] = x.dims();
     let out = causal_conv1d(x.reshape([b, 1, d]), weight, bias, Some(state), silu);
     (out.y.reshape([b, d]), out.state)
-}
-
-pub(crate) struct ScanInput {
-    pub u: Tensor<3>,
-    pub delta: Tensor<3>,
-    pub a: Tensor<2>,
-    pub b: Tensor<3>,
-    pub c: Tensor<3>,
-    pub d: Tensor<1>,
-    pub z: Option<Tensor<3>>,
-    pub delta_bias: Tensor<1>,
-    pub initial_state: Option<Tensor<3>>,
-}
-
-pub(crate) struct ScanOutput {
-    pub y: Tensor<3>,
-    pub last_state: Tensor<3>,
-}
-
-pub(crate) fn selective_scan(input: ScanInput) -> ScanOutput {
-    let [b, l, d] = input.u.dims();
-    let mut state = input
-        .initial_state
-        .unwrap_or_else(|| Tensor::zeros([b, d, input.a.dims()[1]], &input.u.device()));
-    let mut rows = Vec::new();
-    for t in 0..l {
-        let at = |x: &Tensor<3>| {
-            let width = x.dims()[2];
-            x.clone().narrow(1, t, 1).reshape([b, width])
-        };
-        let (y, after) = selective_scan_step(ScanStepInput {
-            u: at(&input.u),
-            delta: at(&input.delta),
-            a: input.a.clone(),
-            b: at(&input.b),
-            c: at(&input.c),
-            d: input.d.clone(),
-            z: input.z.as_ref().map(at),
-            delta_bias: input.delta_bias.clone(),
-            state,
-        });
-        state = after;
-        rows.push(y.reshape([b, 1, d]));
-    }
-    ScanOutput {
-        y: Tensor::cat(rows, 1),
-        last_state: state,
-    }
-}
-
-pub(crate) struct ScanStepInput {
-    pub u: Tensor<2>,
-    pub delta: Tensor<2>,
-    pub a: Tensor<2>,
-    pub b: Tensor<2>,
-    pub c: Tensor<2>,
-    pub d: Tensor<1>,
-    pub z: Option<Tensor<2>>,
-    pub delta_bias: Tensor<1>,
-    pub state: Tensor<3>,
-}
-
-pub(crate) fn selective_scan_step(input: ScanStepInput) -> (Tensor<2>, Tensor<3>) {
-    let [b, d] = input.u.dims();
-    let n = input.a.dims()[1];
-    let dt = activation::softplus(input.delta + input.delta_bias.reshape([1, d]), 1.0);
-    let decay = (dt.clone().reshape([b, d, 1]) * input.a.reshape([1, d, n])).exp();
-    let push = (dt * input.u.clone()).reshape([b, d, 1]) * input.b.reshape([b, 1, n]);
-    let state = decay * input.state + push;
-    let y = (state.clone() * input.c.reshape([b, 1, n])).sum_dim(2);
-    let y = y.reshape([b, d]) + input.u * input.d.reshape([1, d]);
-    let y = match input.z {
-        Some(z) => y * activation::silu(z),
-        None => y,
-    };
-    (y, state)
 }

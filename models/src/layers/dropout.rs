@@ -14,3 +14,7 @@ pub(crate) fn dropout<const D: usize>(x: Tensor<D>, probability: f64) -> Tensor<
         .mul_scalar(1.0 / keep);
     x * mask
 }
+
+/// Held by tests that seed a device: its random state belongs to the process.
+#[cfg(test)]
+pub(crate) static SEEDED: std::sync::Mutex<()> = std::sync::Mutex::new(());

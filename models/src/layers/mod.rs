@@ -11,6 +11,8 @@ mod source;
 mod table;
 
 pub use activation::Activation;
+#[cfg(test)]
+pub(crate) use dropout::SEEDED;
 pub(crate) use dropout::dropout;
 pub(crate) use linear::Linear;
 pub(crate) use norm::{LayerNorm, RmsNorm};

@@ -1,7 +1,6 @@
 //! What a model promises beside the numbers of the stored cases.
 
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 
 use burn::tensor::{Device, Tensor};
 use caldera_shaders::tolerance::relative_rms;
@@ -10,9 +9,6 @@ use serde_json::json;
 
 use super::*;
 use crate::{ConvertOptions, StoredTensor, convert};
-
-/// The random state of a device belongs to the process.
-static SEEDED: Mutex<()> = Mutex::new(());
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -233,7 +229,7 @@ fn hidden_states_are_kept_on_request_only() {
 
 #[test]
 fn dropout_follows_the_seed() {
-    let _alone = SEEDED.lock().unwrap();
+    let _alone = crate::layers::SEEDED.lock().unwrap();
     let model = load("bert-tiny");
     let batch = TextBatch::new(&[sample(30, 200, 2)], None, 0, &model.device());
     let run = |seed: u64, dropout: bool| {
