@@ -23,6 +23,7 @@ pub mod launch;
 pub mod layer_norm;
 pub mod lengths;
 pub mod linear;
+pub mod linear_attention;
 pub mod linformer_attention;
 mod product;
 #[cfg(test)]
@@ -38,6 +39,8 @@ pub use gelu::gelu;
 pub use layer_norm::layer_norm;
 pub use lengths::{Lengths, ShapeError};
 pub use linear::linear;
+pub use linear_attention::step::linear_attention_step;
+pub use linear_attention::{LinearAttentionOutput, linear_attention};
 pub use linformer_attention::linformer_attention;
 pub use selective_scan::{selective_scan, selective_scan_step};
 pub use softmax_attention::decode::softmax_attention_step;
