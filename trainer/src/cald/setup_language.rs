@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use burn::tensor::Device;
 use caldera_models::{
-    LanguageConfig, LanguageMixer, LanguageModel, MambaConfig, Parameters, TextTokenizer,
+    LanguageConfig, LanguageModel, MambaConfig, MambaOptions, Parameters, TextTokenizer,
+    convert_to_mamba,
 };
 use serde_json::json;
 
@@ -86,7 +87,11 @@ pub(super) fn convert(
             Teacher::waypoints(waypoints)
         }
     };
-    let mut student = converted(&initial, mamba_config(config, &initial), config.seed)?;
+    let options = MambaOptions {
+        mamba: mamba_config(config, &initial),
+        seed: config.seed,
+    };
+    let mut student = convert_to_mamba(&initial, &options)?;
     student
         .config
         .caldera
@@ -116,23 +121,6 @@ fn mamba_config(config: &RunConfig, model: &LanguageModel) -> MambaConfig {
         dt_rank: cald.dt_rank.unwrap_or(usual.dt_rank),
         ..usual
     }
-}
-
-fn converted(model: &LanguageModel, mamba: MambaConfig, seed: u64) -> Result<LanguageModel> {
-    let mut config = model.config.clone();
-    config.mixer = LanguageMixer::Mamba(mamba);
-    let mut student = LanguageModel::random(config, seed, &model.device())?;
-    student.set_tokenizer_json(model.tokenizer_json().map(<[u8]>::to_vec));
-    let mut values = std::collections::BTreeMap::new();
-    model.visit(&mut |name, parameter| {
-        values.insert(name.to_string(), parameter.flat());
-    });
-    student.visit_mut(&mut |name, mut parameter| {
-        if let Some(values) = values.remove(name) {
-            parameter.set_flat(values);
-        }
-    });
-    Ok(student)
 }
 
 /// A model with random weights and a tokenizer: the one that `data.tokenizer` names, or one trained on the text.
