@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Context, Result, bail};
 use burn::tensor::Device;
 use caldera_models::{Checkpoint, LanguageModel, Parameters, TextModel};
+
+use crate::config::Task;
 
 /// A model that can be trained, followed, saved and loaded.
 pub trait Model: Parameters + Clone {
@@ -51,3 +53,24 @@ macro_rules! model {
 
 model!(TextModel);
 model!(LanguageModel);
+
+/// What the model in a folder does, by the `model_type` of its config.json.
+///
+/// # Errors
+/// The file cannot be read, or is of a kind of model that is not known here.
+pub fn task_of(folder: &Path) -> Result<Task> {
+    let path = folder.join("config.json");
+    let text = std::fs::read_to_string(&path)
+        .with_context(|| format!("{}: cannot be read", path.display()))?;
+    let config: serde_json::Value = serde_json::from_str(&text)
+        .with_context(|| format!("{}: not a JSON object", path.display()))?;
+    match config["model_type"].as_str() {
+        Some("bert" | "roberta") => Ok(Task::Classify),
+        Some("gpt_neox" | "mamba" | "mamba2") => Ok(Task::Lm),
+        other => bail!(
+            "{}, model_type: expected bert, roberta, gpt_neox or mamba, found {}",
+            path.display(),
+            other.unwrap_or("none")
+        ),
+    }
+}

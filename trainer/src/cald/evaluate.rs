@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use burn::tensor::{Device, Tensor};
 use caldera_models::{ForwardOptions, TextModel};
 use serde::{Deserialize, Serialize};
@@ -34,16 +34,25 @@ pub struct EvalOptions {
 pub struct Evaluation {
     /// Examples looked at.
     pub examples: usize,
-    /// Mean cross entropy.
+    /// Mean cross entropy; of a language model in nats of a token.
     pub loss: f64,
-    /// Share of right answers.
+    /// Share of right answers; of a language model, of next tokens guessed right.
     pub accuracy: f64,
+    /// e to the loss (language models).
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub perplexity: Option<f64>,
+    /// Loss in bits over the bytes of the text (language models).
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub bits_per_byte: Option<f64>,
     /// Share of examples on which both models give the same answer.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub agreement: Option<f64>,
     /// The teacher's own accuracy.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub teacher_accuracy: Option<f64>,
+    /// The teacher's own loss.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub teacher_loss: Option<f64>,
     /// Wall-clock seconds of the model's forward passes.
     pub seconds: f64,
 }
@@ -163,14 +172,8 @@ fn log_softmax(row: &[f64]) -> Vec<f64> {
     row.iter().map(|value| value - most - sum.ln()).collect()
 }
 
-/// Evaluates a model on labelled examples.
-///
-/// # Errors
-/// A folder or file that cannot be read, or data that does not fit the model.
-pub fn evaluate(options: &EvalOptions, observer: &mut dyn Observer) -> Result<Evaluation> {
-    if options.data.valid.is_empty() {
-        bail!("no data to evaluate on; name a .jsonl, .csv or .tsv file");
-    }
+/// Evaluates a classifier on labelled examples.
+pub(super) fn evaluate(options: &EvalOptions, observer: &mut dyn Observer) -> Result<Evaluation> {
     let (device, line) = select_device(options.device)?;
     observer.message(&line);
     let fields = Fields::from_config(&options.data);
@@ -204,14 +207,16 @@ pub fn evaluate(options: &EvalOptions, observer: &mut dyn Observer) -> Result<Ev
         accuracy: *accuracy,
         agreement,
         teacher_accuracy: teacher.map(|(_, (_, accuracy))| *accuracy),
+        teacher_loss: teacher.map(|(_, (loss, _))| *loss),
         seconds: outcome.seconds,
+        ..Evaluation::default()
     })
 }
 
-/// Labels for texts (and pairs), in their order; `data.max_length` and the rest as in [`evaluate`].
+/// Labels for texts (and pairs), in their order; `data.max_length` and the rest as in [`evaluate`](super::evaluate).
 ///
 /// # Errors
-/// As [`evaluate`].
+/// As [`evaluate`](super::evaluate).
 pub fn predict(
     options: &EvalOptions,
     texts: &[(String, Option<String>)],

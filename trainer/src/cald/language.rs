@@ -3,13 +3,16 @@
 use std::path::Path;
 use std::time::Instant;
 
-use anyhow::{Result, bail};
-use burn::tensor::{Device, Int, Tensor};
-use caldera_models::{ForwardOptions, LanguageModel};
+use anyhow::{Context, Result, bail};
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use caldera_models::{ForwardOptions, LanguageModel, Parameters};
 use caldera_shaders::Lengths;
 
+use super::evaluate::{EvalOptions, Evaluation};
 use super::family::{Counts, Family, Output};
+use super::setup_language::{blocks, tokenizer_of};
 use crate::batches::{BlockBatch, Blocks};
+use crate::device::select_device;
 use crate::losses::{LogitsMean, next_token_loss, next_token_losses};
 use crate::metrics::{Observer, Score};
 use crate::model::Model;
@@ -97,7 +100,6 @@ pub(super) fn guiding(
     student: &LanguageModel,
     device: &Device,
 ) -> Result<LanguageModel> {
-    use caldera_models::Parameters;
     let teacher = <LanguageModel as Model>::load(folder, device)?.frozen();
     let facts = |model: &LanguageModel| {
         let config = &model.config;
@@ -165,7 +167,41 @@ pub(super) fn evaluate_blocks(
 fn hits(guesses: Tensor<2, Int>, batch: &BlockBatch) -> Tensor<1> {
     let [rows, length] = guesses.dims();
     let hits = guesses.equal(batch.targets.clone()).float();
-    let mask = burn::tensor::TensorData::new(batch.input.lengths.mask(length), [rows, length]);
+    let mask = TensorData::new(batch.input.lengths.mask(length), [rows, length]);
     let mask = Tensor::<2>::from_data(mask, &hits.device());
     (hits * mask).sum()
+}
+
+/// Evaluates a language model, and its teacher where one is named, on running text.
+pub(super) fn evaluate(options: &EvalOptions, observer: &mut dyn Observer) -> Result<Evaluation> {
+    let (device, line) = select_device(options.device)?;
+    observer.message(&line);
+    let size = match options.batch_size {
+        0 => 16,
+        size => size,
+    };
+    let mut scores = Vec::new();
+    for folder in std::iter::once(&options.model).chain(&options.teacher) {
+        let model = <LanguageModel as Model>::load(folder, &device)?.frozen();
+        let within = || format!("{}", folder.display());
+        let tokenizer = tokenizer_of(&model).with_context(within)?;
+        let data = &options.data;
+        let blocks =
+            blocks(&model, &tokenizer, data, &data.valid, data.valid_limit).with_context(within)?;
+        let (score, seconds) = evaluate_blocks(&model, &blocks, size, observer)?;
+        scores.push((score, seconds, blocks.len()));
+    }
+    let (score, seconds, examples) = scores[0];
+    let teacher = scores.get(1).map(|(score, ..)| score);
+    Ok(Evaluation {
+        examples,
+        loss: score.loss,
+        accuracy: score.accuracy,
+        perplexity: score.perplexity,
+        bits_per_byte: score.bits_per_byte,
+        teacher_accuracy: teacher.map(|score| score.accuracy),
+        teacher_loss: teacher.map(|score| score.loss),
+        seconds,
+        ..Evaluation::default()
+    })
 }

@@ -25,10 +25,9 @@ use anyhow::Result;
 
 use crate::config::{RunConfig, Task};
 use crate::metrics::{Observer, RunSummary};
+use crate::model::task_of;
 
-pub use evaluate::{
-    EvalOptions, Evaluation, Outcome, Prediction, evaluate, evaluate_model, predict,
-};
+pub use evaluate::{EvalOptions, Evaluation, Outcome, Prediction, evaluate_model, predict};
 
 /// Fine-tunes the transformer `config.model` on the task. `[cald]` is not read.
 ///
@@ -63,5 +62,19 @@ pub fn convert(
     match config.task {
         Task::Classify => drive::drive(setup::convert(config, observer)?, stop, observer),
         Task::Lm => drive::drive(setup_language::convert(config, observer)?, stop, observer),
+    }
+}
+
+/// Evaluates a model on labelled examples, a language model on running text.
+///
+/// # Errors
+/// A folder or file that cannot be read, or data that does not fit the model.
+pub fn evaluate(options: &EvalOptions, observer: &mut dyn Observer) -> Result<Evaluation> {
+    if options.data.valid.is_empty() {
+        anyhow::bail!("no data to evaluate on; name a file");
+    }
+    match task_of(&options.model)? {
+        Task::Classify => evaluate::evaluate(options, observer),
+        Task::Lm => language::evaluate(options, observer),
     }
 }

@@ -14,14 +14,14 @@ Example:
   caldera eval --model runs/student/best --teacher runs/teacher/best --data valid.jsonl --json
   {\"examples\": 1066, \"loss\": 0.51, \"accuracy\": 0.79, \"agreement\": 0.88, …}";
 
-/// Loss and accuracy of a model on labelled examples
+/// Loss and accuracy of a model on labelled examples, loss and perplexity of a language model on running text
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLE)]
 pub(super) struct Args {
     /// Folder of the model
     #[arg(long, value_name = "DIR")]
     model: PathBuf,
-    /// Labelled examples: .jsonl, .csv or .tsv
+    /// Labelled examples (.jsonl, .csv or .tsv); for a language model text (.txt or .jsonl)
     #[arg(long, visible_alias = "valid", value_name = "FILE", num_args = 1..)]
     data: Vec<PathBuf>,
     /// The same as --data
@@ -55,6 +55,9 @@ pub(super) struct Fields {
     /// Names of the labels in the order of their numbers [default: the model's]
     #[arg(long, value_name = "A,B,…", value_delimiter = ',')]
     labels: Vec<String>,
+    /// Tokens of a block of text (language models)
+    #[arg(long, value_name = "N", default_value_t = 256)]
+    block_length: usize,
     /// Longest sequence in tokens [default: as long as the model can take]
     #[arg(long, value_name = "N")]
     max_length: Option<usize>,
@@ -84,6 +87,7 @@ impl Fields {
             label_field: self.label_field.unwrap_or(defaults.label_field),
             labels: self.labels,
             max_length: self.max_length,
+            block_length: self.block_length.max(1),
             ..DataConfig::default()
         };
         EvalOptions {
@@ -120,8 +124,17 @@ pub(super) fn run(args: Args) -> Result<Outcome> {
         if let Some(agreement) = evaluation.agreement {
             output::line(&format!("agreement {agreement:.4} with the teacher"))?;
         }
+        if let Some(perplexity) = evaluation.perplexity {
+            output::line(&format!("perplexity {perplexity:.3}"))?;
+        }
+        if let Some(bits) = evaluation.bits_per_byte {
+            output::line(&format!("bits a byte {bits:.4}"))?;
+        }
         if let Some(teacher) = evaluation.teacher_accuracy {
             output::line(&format!("teacher   {teacher:.4}"))?;
+        }
+        if let Some(teacher) = evaluation.teacher_loss {
+            output::line(&format!("teacher's loss {teacher:.4}"))?;
         }
         output::line(&format!("seconds   {:.1}", evaluation.seconds))?;
     }
@@ -132,8 +145,11 @@ pub(super) fn run(args: Args) -> Result<Outcome> {
 pub(super) fn to_json(evaluation: &Evaluation) -> Value {
     let mut value = json!({ "examples": evaluation.examples, "loss": evaluation.loss, "accuracy": evaluation.accuracy });
     let more = [
+        ("perplexity", evaluation.perplexity),
+        ("bits_per_byte", evaluation.bits_per_byte),
         ("agreement", evaluation.agreement),
         ("teacher_accuracy", evaluation.teacher_accuracy),
+        ("teacher_loss", evaluation.teacher_loss),
         ("seconds", Some(evaluation.seconds)),
     ];
     for (name, figure) in more {

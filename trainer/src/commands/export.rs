@@ -2,13 +2,15 @@
 
 use super::{Outcome, flags::choice, output};
 use crate::cald::{EvalOptions, Evaluation};
-use crate::config::{DataConfig, DeviceChoice};
+use crate::config::{DataConfig, DeviceChoice, Task};
 use crate::data::{Fields, LabelSet, read_files, with_labels};
 use crate::demo;
 use crate::metrics::Silent;
+use crate::model::task_of;
 use anyhow::{Context, Result, bail};
 use caldera_models::{
-    Checkpoint, Mixer, Pair, PairData, PairSample, PairScores, TextConfig, TextModel, WeightDtype,
+    Checkpoint, LanguageModel, Mixer, Pair, PairData, PairSample, PairScores, TextConfig,
+    TextModel, WeightDtype,
 };
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -48,9 +50,12 @@ pub(super) struct Args {
     /// How many samples
     #[arg(long, value_name = "N", default_value_t = 4)]
     samples: usize,
-    /// What the models do
-    #[arg(long, value_name = "TASK", default_value = "text-classification")]
-    task: String,
+    /// What the models do [default: text-classification, or language-modeling by the models]
+    #[arg(long, value_name = "TASK")]
+    task: Option<String>,
+    /// Prompts to try on the page (language models)
+    #[arg(long, value_name = "TEXT", num_args = 1..)]
+    prompt: Vec<String>,
     /// A sentence about the pair
     #[arg(long, value_name = "TEXT", default_value = "")]
     description: String,
@@ -103,7 +108,14 @@ pub(super) fn run(args: Args) -> Result<Outcome> {
         Checkpoint::read(&args.teacher)?,
         Checkpoint::read(&args.student)?,
     );
-    let labels = compatible(&args.teacher, &transformer, &args.student, &linear)?;
+    let task = task_of(&args.student)?;
+    let labels = match task {
+        Task::Classify => compatible(&args.teacher, &transformer, &args.student, &linear)?,
+        Task::Lm => {
+            compatible_language(&args.teacher, &transformer, &args.student, &linear)?;
+            Vec::new()
+        }
+    };
     let (mut scores, mut samples) = (PairScores::default(), Vec::new());
     if !args.eval.is_empty() {
         let data = DataConfig {
@@ -111,9 +123,16 @@ pub(super) fn run(args: Args) -> Result<Outcome> {
             max_length: args.max_length,
             ..Default::default()
         };
-        samples = some_samples(&data, &labels, args.samples)?;
+        if task == Task::Classify {
+            samples = some_samples(&data, &labels, args.samples)?;
+        }
         scores = measure(&args.teacher, &args.student, &data, args.device)?;
     }
+    samples.extend(args.prompt.into_iter().map(|text| PairSample {
+        text,
+        pair: None,
+        label: None,
+    }));
     let name = match args.name {
         Some(name) => name,
         None => args
@@ -128,7 +147,13 @@ pub(super) fn run(args: Args) -> Result<Outcome> {
     }
     let mut pair = Pair {
         name,
-        task: args.task,
+        task: args.task.unwrap_or_else(|| {
+            match task {
+                Task::Classify => "text-classification",
+                Task::Lm => "language-modeling",
+            }
+            .into()
+        }),
         description: args.description,
         scores,
         data: PairData {
@@ -179,12 +204,7 @@ fn compatible(
         );
     }
     for (folder, checkpoint) in [(teacher, transformer), (student, linear)] {
-        if checkpoint.tokenizer.is_none() {
-            bail!(
-                "{}: no tokenizer.json, which the page needs; copy the one that the model was trained with",
-                folder.display()
-            );
-        }
+        need_tokenizer(folder, checkpoint)?;
         // Shapes and names are checked here, not in somebody's browser.
         TextModel::from_checkpoint(checkpoint, &burn::tensor::Device::flex())?;
     }
@@ -198,6 +218,51 @@ fn compatible(
         );
     }
     Ok(b.labels)
+}
+
+fn need_tokenizer(folder: &Path, checkpoint: &Checkpoint) -> Result<()> {
+    if checkpoint.tokenizer.is_none() {
+        bail!(
+            "{}: no tokenizer.json, which the page needs; copy the one that the model was trained with",
+            folder.display()
+        );
+    }
+    Ok(())
+}
+
+/// Whether two language models are a transformer and a student of it.
+fn compatible_language(
+    teacher: &Path,
+    transformer: &Checkpoint,
+    student: &Path,
+    linear: &Checkpoint,
+) -> Result<()> {
+    let mut vocabularies = Vec::new();
+    for (folder, checkpoint, mixes, expected) in [
+        (teacher, transformer, false, "a transformer for --teacher"),
+        (student, linear, true, "a converted model for --student"),
+    ] {
+        need_tokenizer(folder, checkpoint)?;
+        let model = LanguageModel::from_checkpoint(checkpoint, &burn::tensor::Device::flex())?;
+        if model.config.mamba().is_some() != mixes {
+            bail!(
+                "{}: expected {expected}, found the mixer {}",
+                folder.display(),
+                model.config.mixer.name()
+            );
+        }
+        vocabularies.push(model.config.vocab_size);
+    }
+    if transformer.tokenizer != linear.tokenizer {
+        bail!(
+            "{} and {} have different tokenizers ({} and {} tokens): not a pair",
+            teacher.display(),
+            student.display(),
+            vocabularies[0],
+            vocabularies[1]
+        );
+    }
+    Ok(())
 }
 
 /// Both models' figures on the same examples.
@@ -220,6 +285,8 @@ fn measure(
         let all = [
             ("accuracy", Some(e.accuracy)),
             ("loss", Some(e.loss)),
+            ("perplexity", e.perplexity),
+            ("bits_per_byte", e.bits_per_byte),
             ("agreement", e.agreement),
             ("examples", Some(e.examples as f64)),
         ];

@@ -9,6 +9,7 @@ mod export;
 mod finetune;
 mod flags;
 mod forward;
+mod generate;
 mod interrupt;
 mod output;
 mod predict;
@@ -42,6 +43,7 @@ enum Command {
     Convert(Box<convert::Args>),
     Eval(eval::Args),
     Predict(predict::Args),
+    Generate(generate::Args),
     Export(export::Args),
     Bench(bench::Args),
     Forward(forward::Args),
@@ -78,6 +80,7 @@ pub fn main() -> ExitCode {
         Command::Convert(args) => convert::run(*args),
         Command::Eval(args) => eval::run(args),
         Command::Predict(args) => predict::run(args),
+        Command::Generate(args) => generate::run(args),
         Command::Export(args) => export::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Forward(args) => forward::run(args),
