@@ -5,6 +5,7 @@
 
 mod bad_data;
 mod bad_models;
+mod language;
 mod program;
 mod reference;
 mod resume;

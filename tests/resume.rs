@@ -14,7 +14,7 @@ use crate::{
 
 /// How a run is cut off.
 #[derive(Clone, Copy)]
-enum Cut {
+pub enum Cut {
     /// As the power failing: no chance to save.
     Kill,
     /// Ctrl-C, which saves.
@@ -163,7 +163,8 @@ fn cut_off(arguments: &[String], run: &Path, cut: Cut) -> bool {
     }
 }
 
-fn resume_equals_unbroken(arguments: Vec<String>, cut: Cut) {
+/// Runs to the end, and again with a cut and `--resume`: `last/` and `best/` are the same.
+pub fn resume_equals_unbroken(arguments: Vec<String>, cut: Cut) {
     let folder = tempfile::tempdir().unwrap();
     let (whole, broken) = (folder.path().join("whole"), folder.path().join("broken"));
     caldera(with_out(arguments.clone(), &whole)).succeeded();

@@ -47,6 +47,9 @@ pub(super) struct Args {
     /// Longest sequence in tokens for the scores [default: as long as the models can take]
     #[arg(long, value_name = "N")]
     max_length: Option<usize>,
+    /// Tokens of a block of text for the scores (language models)
+    #[arg(long, value_name = "N", default_value_t = 256)]
+    block_length: usize,
     /// How many samples
     #[arg(long, value_name = "N", default_value_t = 4)]
     samples: usize,
@@ -121,6 +124,7 @@ pub(super) fn run(args: Args) -> Result<Outcome> {
         let data = DataConfig {
             valid: args.eval.clone(),
             max_length: args.max_length,
+            block_length: args.block_length.max(1),
             ..Default::default()
         };
         if task == Task::Classify {

@@ -113,6 +113,10 @@ fn one(
     let tokenizer = TextTokenizer::load(folder)?;
     tokenizer.check_vocab(model.config.vocab_size)?;
     let ids = tokenizer.encode_plain(prompt)?;
+    // Before the prompt is told: a refusal leaves nothing on standard output.
+    model
+        .validate(std::slice::from_ref(&ids))
+        .with_context(|| format!("{}", folder.display()))?;
     let mut stream = TextStream::new(&tokenizer, &ids);
     let (mut text, mut broken) = (String::new(), None);
     let start = Instant::now();
