@@ -6,7 +6,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use crate::cases::{check, fixtures};
 use crate::fixture::Case;
 use crate::gradcheck::{adapter, values};
-use crate::{block_on, gelu, layer_norm, linear};
+use crate::{block_on, gelu, layer_norm, linear, linear_attention_step, softmax_attention_step};
 
 fn device() -> Option<Device> {
     let (instance, adapter) = adapter()?;
@@ -44,6 +44,8 @@ fn every_kernel_runs_within_the_default_limits() {
         "ops/softmax-attention/bidirectional-wide",
         "ops/softmax-attention/causal-ragged",
         "ops/linformer-attention/ragged",
+        "ops/linear-attention/bidirectional-wide",
+        "ops/linear-attention/causal-wide",
     ] {
         let case = Case::read(&fixtures(), path).unwrap();
         let report = block_on(check(&case, &device)).unwrap();
@@ -58,6 +60,13 @@ fn every_kernel_runs_within_the_default_limits() {
             .autodiff()
             .require_grad()
     };
+    let head = |dims: [usize; 2]| tensor(dims).inner().reshape([1, dims[0], dims[1]]);
+    let cache = tensor([200, 128]).inner().reshape([1, 100, 4, 64]);
+    let out = softmax_attention_step(head([4, 64]), cache.clone(), cache, 90);
+    let sums = tensor([4, 64 * 64]).inner().reshape([1, 4, 64, 64]);
+    let z = head([4, 64]).zeros_like();
+    let (y, _, _) = linear_attention_step(head([4, 64]), head([4, 64]), out, sums, z);
+    assert!(y.into_data().iter::<f64>().all(f64::is_finite));
     let (x, weight) = (tensor([70, 96]), tensor([40, 96]));
     let row = |width: usize| tensor([1, width]).reshape([width]);
     let y = layer_norm(x.clone(), row(96), row(96), 1e-5);

@@ -6,10 +6,7 @@
 @group(0) @binding(1) var<storage, read_write> kv: array<f32>; // [B, H, P, P]: the sum of all
 @group(0) @binding(2) var<storage, read_write> z: array<f32>;  // [B, H, P]
 //@ end
-@group(0) @binding({{ info }}) var<storage, read_write> info: array<u32>; // B * H * (P + 1) * P, chunks
-
-const P = {{ width }}u;
-const VALUES = (P + 1u) * P;
+@group(0) @binding({{ info }}) var<storage, read_write> info: array<u32>; // B * H * (P + 1) * P, chunks, P
 
 @compute @workgroup_size({{ threads }}, 1, 1)
 fn main(
@@ -21,13 +18,15 @@ fn main(
     if (number >= info[0]) {
         return;
     }
-    let head = number / VALUES;
-    let value = number % VALUES;
+    let square = info[2] * info[2];
+    let values = square + info[2];
+    let head = number / values;
+    let value = number % values;
     let chunks = info[1];
-    let first = head * chunks * VALUES + value;
+    let first = head * chunks * values + value;
     var sum = 0.0;
     for (var passed = 0u; passed < chunks; passed++) {
-        let at = first + {{ chunk }} * VALUES;
+        let at = first + {{ chunk }} * values;
         let own = states[at];
         //@ for only in 0..{{ causal }}
         states[at] = sum;
@@ -38,10 +37,10 @@ fn main(
     states[first] = sum;
     //@ end
     //@ for only in 0..{{ final }}
-    if (value < P * P) {
-        kv[head * P * P + value] = sum;
+    if (value < square) {
+        kv[head * square + value] = sum;
     } else {
-        z[head * P + value - P * P] = sum;
+        z[head * info[2] + value - square] = sum;
     }
     //@ end
 }

@@ -7,11 +7,10 @@
 //@ for only in 0..{{ backward }}
 @group(0) @binding(3) var<storage, read_write> stats: array<vec2<f32>>; // [B, L, H]: 1 / normaliser, its gradient
 //@ end
-// L, H, workgroups, chunks, tiles down, tiles right, positions of a chunk; then [B] lengths
+// L, H, workgroups, chunks, tiles down, tiles right, positions of a chunk, P; then [B] lengths
 @group(0) @binding({{ info }}) var<storage, read_write> info: array<u32>;
 
-const P = {{ width }}u;
-const LENGTHS = 7u;
+const LENGTHS = 8u;
 
 fn make_plan(group: u32) -> Plan {
     var plan = Plan();
@@ -22,6 +21,7 @@ fn make_plan(group: u32) -> Plan {
     let chunk = group / tiles;
     let head = chunk / info[3];
     plan.exists = 1u;
+    plan.width = info[7];
     plan.b = head / info[1];
     plan.h = head % info[1];
     plan.n = min(info[LENGTHS + plan.b], info[0]);
@@ -29,7 +29,7 @@ fn make_plan(group: u32) -> Plan {
     plan.row0 = group % tiles / info[5] * (HIGH * 4u);
     plan.column0 = group % info[5] * (WIDE * 4u);
     plan.terms = min(max(plan.n, plan.first) - plan.first, info[6]);
-    plan.states = chunk * (P + 1u) * P;
+    plan.states = chunk * (plan.width + 1u) * plan.width;
     return plan;
 }
 
@@ -39,13 +39,13 @@ fn row_of(term: u32, plan: Plan) -> u32 {
 }
 
 fn left(row: u32, term: u32, turn: u32, plan: Plan) -> f32 {
-    let value = features(a[row_of(term, plan) * P + min(row, P - 1u)]);
-    return select(0.0, value, row < P && term < plan.terms);
+    let value = features(a[row_of(term, plan) * plan.width + min(row, plan.width - 1u)]);
+    return select(0.0, value, row < plan.width && term < plan.terms);
 }
 
 fn right(term: u32, column: u32, turn: u32, plan: Plan) -> f32 {
     let row = row_of(term, plan);
-    return select(0.0, b[row * P + min(column, P - 1u)]{{ factor }}, column < P && term < plan.terms);
+    return select(0.0, b[row * plan.width + min(column, plan.width - 1u)]{{ factor }}, column < plan.width && term < plan.terms);
 }
 
 fn weight(term: u32, turn: u32, plan: Plan) -> f32 {
@@ -54,14 +54,14 @@ fn weight(term: u32, turn: u32, plan: Plan) -> f32 {
 }
 
 fn write_row(row: u32, column: u32, values: vec4<f32>, total: f32, plan: Plan) {
-    if (row < P) {
+    if (row < plan.width) {
         for (var lane = 0u; lane < 4u; lane++) {
-            if (column + lane < P) {
-                states[plan.states + row * P + column + lane] = values[lane];
+            if (column + lane < plan.width) {
+                states[plan.states + row * plan.width + column + lane] = values[lane];
             }
         }
         if (column == 0u) {
-            states[plan.states + P * P + row] = total;
+            states[plan.states + plan.width * plan.width + row] = total;
         }
     }
 }

@@ -142,8 +142,8 @@ pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
         *sum = a * b;
     }
     for (a, b) in a.zip(b) {
-        for lane in 0..LANES {
-            sums[lane] += a[lane] * b[lane];
+        for ((sum, a), b) in sums.iter_mut().zip(a).zip(b) {
+            *sum += a * b;
         }
     }
     sums.iter().sum()
@@ -156,8 +156,8 @@ fn sum(values: &[f32]) -> f32 {
         .zip(values.remainder())
         .for_each(|(sum, value)| *sum = *value);
     for values in values {
-        for lane in 0..LANES {
-            sums[lane] += values[lane];
+        for (sum, value) in sums.iter_mut().zip(values) {
+            *sum += value;
         }
     }
     sums.iter().sum()

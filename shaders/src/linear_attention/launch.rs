@@ -73,7 +73,6 @@ impl<'a> Sizes<'a> {
         let [tile_a, tile_b] = blocks.map(|blocks| 16 * (8 * blocks + 1));
         let inner = if causal { TILE * (TILE + 1) } else { 0 };
         Kernel::new(name, template, THREADS)
-            .set("width", self.width)
             .set("row_blocks", blocks[0])
             .set("column_blocks", blocks[1])
             .set("tile_a", tile_a)
@@ -128,6 +127,7 @@ impl<'a> Sizes<'a> {
             tiles[0],
             tiles[1],
             self.chunk,
+            self.width,
         ]);
         let mut buffers = vec![a, b, &states];
         buffers.extend(stats);
@@ -145,7 +145,6 @@ impl<'a> Sizes<'a> {
             include_str!("carry.wgsl"),
             THREADS,
         )
-        .set("width", self.width)
         .set("causal", u8::from(self.causal))
         .set("whole", u8::from(!self.causal))
         .set("final", u8::from(last.is_some()))
@@ -162,7 +161,7 @@ impl<'a> Sizes<'a> {
         buffers.extend(last.into_iter().flatten());
         kernel.launch(
             &buffers,
-            &[values as u32, self.chunks() as u32],
+            &[values as u32, self.chunks() as u32, self.width as u32],
             values.div_ceil(THREADS as usize),
         );
     }
@@ -217,6 +216,7 @@ impl<'a> Sizes<'a> {
             across,
             self.chunk,
             self.chunks(),
+            self.width,
         ]);
         let buffers: Vec<&CubeTensor> = buffers.iter().map(|buffer| buffer.1).collect();
         kernel.launch(&buffers, &info, groups);
@@ -249,8 +249,8 @@ const STATES: [&str; 2] = ["f32", "[B, H, chunks, P + 1, P]"];
 const STATS: [&str; 2] = ["vec2<f32>", "[B, L, H]: 1 / normaliser, its gradient"];
 
 /// Element (term, column) of the sums: as they lie, or the other way round.
-const STRAIGHT: &str = "term * P + column";
-const TRANSPOSED: &str = "column * P + term";
+const STRAIGHT: &str = "term * plan.width + column";
+const TRANSPOSED: &str = "column * plan.width + term";
 
 /// Which positions of the chunk a row meets, and which tiles hold them.
 type Order = [&'static str; 2];
@@ -344,13 +344,11 @@ pub(super) fn backward(saved: Saved<CubeTensor>, gradient: CubeTensor) -> [CubeT
     let rows = sizes.batch * sizes.len * sizes.heads;
     let stats = empty(&query, [sizes.batch, sizes.len, sizes.heads, 2]);
     let template = include_str!("stats.wgsl");
-    Kernel::new("linear attention, stats", template, THREADS)
-        .set("width", sizes.width)
-        .launch(
-            &[&gradient, &forward.y, &forward.normaliser, &stats],
-            &[rows as u32],
-            rows.div_ceil(THREADS as usize),
-        );
+    Kernel::new("linear attention, stats", template, THREADS).launch(
+        &[&gradient, &forward.y, &forward.normaliser, &stats],
+        &[rows as u32, sizes.width as u32],
+        rows.div_ceil(THREADS as usize),
+    );
     let states = forward.states.unwrap_or_else(|| {
         let states = sizes.sums(&key, &value, None);
         // The sums of all are not asked for again, but they say which way to carry.
@@ -373,7 +371,7 @@ pub(super) fn backward(saved: Saved<CubeTensor>, gradient: CubeTensor) -> [CubeT
         inner_bias: " + stats[own_row].y",
         inner_columns: "features(key[at])",
         order: BEFORE,
-        value: "(sum + stats[row].y * states[plan.states + P * P + column]) * slope(query[at])",
+        value: "(sum + stats[row].y * states[plan.states + plan.width * plan.width + column]) * slope(query[at])",
     });
     let states = sizes.sums(&query, &gradient, Some(&stats));
     sizes.carry(&states, None);
@@ -396,7 +394,7 @@ pub(super) fn backward(saved: Saved<CubeTensor>, gradient: CubeTensor) -> [CubeT
         inner_bias: " + stats[other_row].y",
         inner_columns: "features(query[at])",
         order: BEHIND,
-        value: "(sum + states[plan.states + P * P + column]) * slope(key[at])",
+        value: "(sum + states[plan.states + plan.width * plan.width + column]) * slope(key[at])",
     });
     let dvalue = sizes.rows(&Rows {
         name: "linear attention, gradient of values",

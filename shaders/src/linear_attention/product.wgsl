@@ -17,6 +17,7 @@ struct Plan {
     exists: u32,  // whether there is such a group
     b: u32,
     h: u32,
+    width: u32,   // P
     n: u32,       // real positions of the sample
     first: u32,   // first position of the group
     row0: u32,    // of the results
@@ -79,7 +80,7 @@ fn main(
         if (turn > 0u) {
             terms = TILE;
             var block = mat4x4<f32>();
-            for (var start = 0u; start < P; start += STEP) {
+            for (var start = 0u; start < plan.width; start += STEP) {
                 for (var at = thread; at < STEP * 8u; at += THREADS) {
                     let row = at / STEP * 4u;
                     let term = start + at % STEP;

@@ -2,11 +2,10 @@
 // the chunk. The host fills in which result: see launch.rs. The product is that of product.wgsl.
 
 {{ bindings }}
-// L, H, workgroups, blocks of rows, tiles right, positions of a chunk, chunks; then [B] lengths
+// L, H, workgroups, blocks of rows, tiles right, positions of a chunk, chunks, P; then [B] lengths
 @group(0) @binding({{ info }}) var<storage, read_write> info: array<u32>;
 
-const P = {{ width }}u;
-const LENGTHS = 7u;
+const LENGTHS = 8u;
 const EPS = 1.0e-6;
 
 fn make_plan(group: u32) -> Plan {
@@ -17,18 +16,19 @@ fn make_plan(group: u32) -> Plan {
     let block = group / info[4];
     let head = block / info[3];
     plan.exists = 1u;
+    plan.width = info[7];
     plan.b = head / info[1];
     plan.h = head % info[1];
     plan.n = min(info[LENGTHS + plan.b], info[0]);
     plan.first = block % info[3] * (HIGH * 4u);
     plan.column0 = group % info[4] * (WIDE * 4u);
-    plan.states = head * info[6] * (P + 1u) * P;
+    plan.states = head * info[6] * (plan.width + 1u) * plan.width;
     // Blocks of padding alone sum nothing and write zeros.
     if (plan.first < plan.n) {
-        plan.terms = P;
+        plan.terms = plan.width;
         //@ for only in 0..{{ causal }}
         let chunk = plan.first / info[5];
-        plan.states += chunk * (P + 1u) * P;
+        plan.states += chunk * (plan.width + 1u) * plan.width;
         {{ tiles }}
         //@ end
     }
@@ -47,22 +47,22 @@ fn left(at_row: u32, term: u32, turn: u32, plan: Plan) -> f32 {
     }
     //@ end
     let row = row_of(plan.first + at_row, plan);
-    let at = row * P + min(term, P - 1u);
-    return select(0.0, {{ left }}, plan.first + at_row < plan.n && term < P);
+    let at = row * plan.width + min(term, plan.width - 1u);
+    return select(0.0, {{ left }}, plan.first + at_row < plan.n && term < plan.width);
 }
 
 fn right(at_term: u32, at_column: u32, turn: u32, plan: Plan) -> f32 {
-    let column = min(at_column, P - 1u);
+    let column = min(at_column, plan.width - 1u);
     //@ for only in 0..{{ causal }}
     if (turn > 0u) {
         // Weights of padding are zero, and the last real position stands for it.
         let row = row_of(plan.start + (turn - 1u) * TILE + at_term, plan);
-        let at = row * P + column;
-        return select(0.0, {{ inner_columns }}, at_column < P);
+        let at = row * plan.width + column;
+        return select(0.0, {{ inner_columns }}, at_column < plan.width);
     }
     //@ end
-    let term = min(at_term, P - 1u);
-    return select(0.0, states[plan.states + {{ state }}], at_column < P && at_term < P);
+    let term = min(at_term, plan.width - 1u);
+    return select(0.0, states[plan.states + {{ state }}], at_column < plan.width && at_term < plan.width);
 }
 
 //@ for only in 0..{{ weighted }}
@@ -70,15 +70,15 @@ fn weight(term: u32, turn: u32, plan: Plan) -> f32 {
     if (turn > 0u) {
         return 1.0;
     }
-    return select(0.0, states[plan.states + P * P + min(term, P - 1u)], term < P);
+    return select(0.0, states[plan.states + plan.width * plan.width + min(term, plan.width - 1u)], term < plan.width);
 }
 //@ end
 
 //@ for only in 0..{{ causal }}
 fn inner_right(term: u32, column: u32, turn: u32, plan: Plan) -> f32 {
     let row = row_of(plan.start + (turn - 1u) * TILE + column, plan);
-    let at = row * P + min(term, P - 1u);
-    return select(0.0, {{ inner_right }}, term < P);
+    let at = row * plan.width + min(term, plan.width - 1u);
+    return select(0.0, {{ inner_right }}, term < plan.width);
 }
 
 // A weight inside the chunk, zero where the position of the row does not meet that of the column.
@@ -99,9 +99,9 @@ fn write_row(at_row: u32, at_column: u32, values: vec4<f32>, total: f32, plan: P
     let row = (plan.b * info[0] + position) * info[1] + plan.h;
     for (var lane = 0u; lane < 4u; lane++) {
         let column = at_column + lane;
-        if (column < P) {
+        if (column < plan.width) {
             let sum = values[lane];
-            let at = row * P + column;
+            let at = row * plan.width + column;
             var real = 0.0;
             if (position < plan.n) {
                 real = {{ value }};

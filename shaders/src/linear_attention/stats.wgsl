@@ -3,9 +3,7 @@
 @group(0) @binding(1) var<storage, read_write> y: array<f32>;           // [B, L, H, P]
 @group(0) @binding(2) var<storage, read_write> normaliser: array<f32>;  // [B, L, H]
 @group(0) @binding(3) var<storage, read_write> stats: array<vec2<f32>>; // [B, L, H]
-@group(0) @binding(4) var<storage, read_write> info: array<u32>;        // B * L * H
-
-const P = {{ width }}u;
+@group(0) @binding(4) var<storage, read_write> info: array<u32>;        // B * L * H, P
 
 @compute @workgroup_size({{ threads }}, 1, 1)
 fn main(
@@ -15,9 +13,10 @@ fn main(
 ) {
     let row = (group_id.y * groups.x + group_id.x) * {{ threads }}u + thread;
     if (row < info[0]) {
+        let width = info[1];
         var sum = 0.0;
-        for (var p = 0u; p < P; p++) {
-            sum += gradient[row * P + p] * y[row * P + p];
+        for (var p = 0u; p < width; p++) {
+            sum += gradient[row * width + p] * y[row * width + p];
         }
         let factor = 1.0 / normaliser[row];
         stats[row] = vec2<f32>(factor, -sum * factor);

@@ -64,8 +64,8 @@ fn scores_body<const FMA: bool>(
             *sum = q * k;
         }
         for (query, key) in queries.zip(keys) {
-            for lane in 0..LANES {
-                sums[lane] = multiply_add::<FMA>(query[lane], key[lane], sums[lane]);
+            for ((sum, &q), &k) in sums.iter_mut().zip(query).zip(key) {
+                *sum = multiply_add::<FMA>(q, k, *sum);
             }
         }
         *score = sums.iter().sum::<f32>() * scale;
@@ -93,10 +93,10 @@ fn weighted_sum_body<const FMA: bool>(
     for four in &mut fours {
         let [a, b, c, d]: [&[f32]; 4] =
             std::array::from_fn(|i| &values[(row + i) * stride..(row + i) * stride + width]);
-        for p in 0..width {
-            let near = multiply_add::<FMA>(four[0], a[p], four[1] * b[p]);
-            let far = multiply_add::<FMA>(four[2], c[p], four[3] * d[p]);
-            out[p] += near + far;
+        for ((((out, &a), &b), &c), &d) in out.iter_mut().zip(a).zip(b).zip(c).zip(d) {
+            let near = multiply_add::<FMA>(four[0], a, four[1] * b);
+            let far = multiply_add::<FMA>(four[2], c, four[3] * d);
+            *out += near + far;
         }
         row += 4;
     }
