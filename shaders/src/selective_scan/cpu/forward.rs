@@ -2,7 +2,9 @@
 
 use burn_flex::FlexTensor;
 
-use super::{LANES, Lanes, Sizes, Values, exp2_negative, gather, load, sigmoid, softplus, store};
+use super::{
+    LANES, Lanes, Sizes, Values, exp2_negative, gather, load, load_rows, sigmoid, softplus, store,
+};
 use crate::cpu::{contiguous, fresh, multiply_add, tensor, wide};
 use crate::product::{MatrixMut, Shared, tasks};
 use crate::selective_scan::{Inputs, TILE};
@@ -111,37 +113,45 @@ fn scan_body<const FMA: bool>(
         load(values.d, first, count),
         load(values.delta_bias, first, count),
     );
-    for t in 0..len {
-        if save && t % TILE == 0 {
+    let [mut u, mut dt, mut z] = [[[0.0; LANES]; TILE]; 3];
+    for start in (0..len).step_by(TILE) {
+        if save {
             for (n, h) in h.iter().enumerate() {
-                store(saved.row(t / TILE * state + n), h);
+                store(saved.row(start / TILE * state + n), h);
             }
         }
-        let at = (sample * len + t) * width + first;
-        let u = load(values.u, at, count);
-        let mut dt = load(values.delta, at, count);
-        let (mut enters, mut out) = ([0.0; LANES], [0.0; LANES]);
-        for l in 0..LANES {
-            dt[l] = softplus::<FMA>(dt[l] + bias[l]);
-            enters[l] = dt[l] * u[l];
-            out[l] = d[l] * u[l];
+        let positions = TILE.min(len - start);
+        let at = (sample * len + start) * width + first;
+        let size = [positions, count, width];
+        load_rows(&mut u, values.u, at, size);
+        load_rows(&mut dt, values.delta, at, size);
+        if let Some(gate) = values.z {
+            load_rows(&mut z, gate, at, size);
         }
-        let row = (sample * len + t) * state..(sample * len + t + 1) * state;
-        let (b, c) = (&values.b[row.clone()], &values.c[row]);
-        for (((h, a), &b), &c) in h.iter_mut().zip(&*a).zip(b).zip(c) {
+        for (i, ((u, dt), z)) in u.iter().zip(&mut dt).zip(&z).enumerate().take(positions) {
+            let (mut enters, mut out) = ([0.0; LANES], [0.0; LANES]);
             for l in 0..LANES {
-                let kept = exp2_negative::<FMA>(dt[l] * a[l]) * h[l];
-                h[l] = multiply_add::<FMA>(enters[l], b, kept);
-                out[l] = multiply_add::<FMA>(h[l], c, out[l]);
+                dt[l] = softplus::<FMA>(dt[l] + bias[l]);
+                enters[l] = dt[l] * u[l];
+                out[l] = d[l] * u[l];
             }
-        }
-        if let Some(z) = values.z {
-            let z = load(z, at, count);
-            for l in 0..LANES {
-                out[l] *= z[l] * sigmoid::<FMA>(z[l]);
+            let row = sample * len + start + i;
+            let row = row * state..(row + 1) * state;
+            let (b, c) = (&values.b[row.clone()], &values.c[row]);
+            for (((h, a), &b), &c) in h.iter_mut().zip(&*a).zip(b).zip(c) {
+                for l in 0..LANES {
+                    let kept = exp2_negative::<FMA>(dt[l] * a[l]) * h[l];
+                    h[l] = multiply_add::<FMA>(enters[l], b, kept);
+                    out[l] = multiply_add::<FMA>(h[l], c, out[l]);
+                }
             }
+            if values.z.is_some() {
+                for l in 0..LANES {
+                    out[l] *= z[l] * sigmoid::<FMA>(z[l]);
+                }
+            }
+            store(y.row(start + i), &out);
         }
-        store(y.row(t), &out);
     }
     for l in 0..count {
         for (value, h) in last.row(l).iter_mut().zip(&*h) {
