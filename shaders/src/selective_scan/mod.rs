@@ -59,10 +59,12 @@ pub struct ScanOutput {
 /// dt = softplus(delta + delta_bias); h_t = exp(dt_t A) h_(t-1) + dt_t B_t u_t; y_t = (C_t · h_t + D u_t) · silu(z_t).
 ///
 /// Time grows with L. On a GPU chunks of 64 positions run at once, on a CPU samples and blocks of channels do. For the
-/// backward pass the state at every 16th position is kept, 4 · B · D · N · ⌈L / 16⌉ bytes (at N = 16 as much as `u`); the states
-/// between are computed again. Beside its results the backward pass holds on a GPU
-/// 4 · B · L · (D + 2 N · (⌈D / 64⌉ + 1)) bytes and 8 · B · D · (N + 1) · ⌈L / 64⌉ bytes, without a gate 4 · B · L · D less.
-/// No kernel holds L · D · N values. Tensors that are not of f32 take [`reference::selective_scan`].
+/// backward pass the state at every 16th position is kept, 4 · B · D · N · ⌈L / 16⌉ bytes (at N = 16 as much as `u`), and
+/// those between are computed again. What a pass holds beside operands and results, in bytes: forward on a GPU
+/// 8 · B · L · N + 4 · B · D · (N + 1) · ⌈L / 64⌉, backward on a GPU 8 · B · L · N · (⌈D / 64⌉ + 1) +
+/// 8 · B · D · (N + 1) · ⌈L / 64⌉, backward on a CPU 8 · B · L · N · ⌈D / 128⌉.
+///
+/// Tensors that are not of f32 take [`reference::selective_scan`].
 ///
 /// # Panics
 /// When the shapes do not fit each other.

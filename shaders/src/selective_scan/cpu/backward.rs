@@ -4,7 +4,9 @@ use std::f32::consts::{LN_2, LOG2_E};
 
 use burn_flex::FlexTensor;
 
-use super::{LANES, Lanes, Sizes, Values, exp2_negative, gather, load, sigmoid, softplus, store};
+use super::{
+    LANES, Lanes, Sizes, Values, exp2_negative, gather, load, load_rows, sigmoid, softplus, store,
+};
 use crate::cpu::{contiguous, fresh, multiply_add, tensor, wide};
 use crate::product::{MatrixMut, Shared, tasks};
 use crate::selective_scan::{Inputs, TILE};
@@ -281,12 +283,18 @@ fn tile_body<const FMA: bool>(
         u: zero,
         g: zero,
     }; TILE];
+    let [mut us, mut deltas, mut dys, mut gates] = [[zero; TILE]; 4];
+    let at = (sample * len + start) * width + first;
+    let size = [positions, count, width];
+    load_rows(&mut us, values.u, at, size);
+    load_rows(&mut deltas, values.delta, at, size);
+    load_rows(&mut dys, given.dy, at, size);
+    if let Some(z) = values.z {
+        load_rows(&mut gates, z, at, size);
+    }
     for (i, position) in tile[..positions].iter_mut().enumerate() {
         let row = sample * len + start + i;
-        let at = row * width + first;
-        let u = load(values.u, at, count);
-        let dy = load(given.dy, at, count);
-        let delta = load(values.delta, at, count);
+        let (u, delta, dy) = (us[i], deltas[i], dys[i]);
         let (mut dt, mut slope, mut g) = (zero, zero, dy);
         let (mut enters, mut y, mut gate_slope) = (zero, zero, zero);
         for l in 0..LANES {
@@ -295,8 +303,8 @@ fn tile_body<const FMA: bool>(
             enters[l] = dt[l] * u[l];
             y[l] = d[l] * u[l];
         }
-        if let Some(z) = values.z {
-            let z = load(z, at, count);
+        if values.z.is_some() {
+            let z = gates[i];
             for l in 0..LANES {
                 let s = sigmoid::<FMA>(z[l]);
                 g[l] = dy[l] * z[l] * s;

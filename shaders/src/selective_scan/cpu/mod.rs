@@ -6,7 +6,7 @@ mod forward;
 
 use burn_flex::FlexTensor;
 
-use super::Inputs;
+use super::{Inputs, TILE};
 use crate::cpu::{exp_negative, multiply_add};
 
 pub(super) use backward::backward;
@@ -88,6 +88,20 @@ fn load(values: &[f32], at: usize, count: usize) -> Lanes {
         lanes[..count].copy_from_slice(&values[at..at + count]);
     }
     lanes
+}
+
+/// `count` neighbouring values of each of `rows` rows of `width`, from `at` on. In one go: rows lie in pages of their own,
+/// and loads that wait for memory should wait together.
+#[inline(always)]
+fn load_rows(
+    tile: &mut [Lanes; TILE],
+    values: &[f32],
+    at: usize,
+    [rows, count, width]: [usize; 3],
+) {
+    for (row, lanes) in tile[..rows].iter_mut().enumerate() {
+        *lanes = load(values, at + row * width, count);
+    }
 }
 
 /// Writes the first `row.len()` values, a block's channels or fewer.
