@@ -16,6 +16,7 @@ mod cpu;
 mod default_limits;
 mod device;
 pub mod fixture;
+pub mod gated_rmsnorm;
 pub mod gelu;
 #[cfg(test)]
 mod gradcheck;
@@ -33,6 +34,7 @@ pub mod tolerance;
 
 pub use adamw::{AdamWStep, adamw_step};
 pub use device::{block_on, is_gpu};
+pub use gated_rmsnorm::gated_rmsnorm;
 pub use gelu::gelu;
 pub use layer_norm::layer_norm;
 pub use lengths::{Lengths, ShapeError};
