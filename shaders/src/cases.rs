@@ -17,6 +17,7 @@ pub async fn check(case: &Case, device: &Device) -> Option<CaseReport> {
         "softmax-attention" => check_softmax(case, &device).await,
         "linformer-attention" => check_linformer(case, &device).await,
         "gated-rmsnorm" => crate::gated_rmsnorm::case::check_case(case, &device).await,
+        "mamba2-ssd" => crate::ssd::case::check_case(case, &device).await,
         _ => return None,
     };
     Some(result.unwrap_or_else(|error| CaseReport::failed(case, error)))

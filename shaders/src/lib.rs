@@ -29,6 +29,7 @@ mod product;
 #[cfg(test)]
 mod ratios;
 pub mod softmax_attention;
+pub mod ssd;
 pub mod sum_of_squares;
 pub mod tolerance;
 
@@ -41,4 +42,5 @@ pub use lengths::{Lengths, ShapeError};
 pub use linear::linear;
 pub use linformer_attention::linformer_attention;
 pub use softmax_attention::softmax_attention;
+pub use ssd::{SsdInput, SsdOutput, ssd, ssd_step};
 pub use sum_of_squares::sum_of_squares;
