@@ -23,7 +23,7 @@ fn sigmoid(v: f32) -> f32 {
 }
 
 /// Steps and summed exponents of the positions of one chunk and head.
-struct Steps {
+pub(crate) struct Steps {
     /// dt + dt_bias
     raw: [f32; CHUNK],
     /// softplus of it
@@ -390,7 +390,10 @@ pub(super) fn forward(
             }
         },
     );
-    let states = keep.then(|| tensor(kept, [batch, chunks, heads, width, state]));
+    let states = match keep {
+        true => vec![tensor(kept, [batch, chunks, heads, width, state])],
+        false => Vec::new(),
+    };
     (
         tensor(y, [batch, len, heads, width]),
         tensor(last, [batch, heads, width, state]),
@@ -412,7 +415,7 @@ struct Results<'a> {
 /// The gradients of `parts`.
 pub(super) fn backward(
     parts: Parts<FlexTensor>,
-    states: FlexTensor,
+    states: Vec<FlexTensor>,
     dy: FlexTensor,
 ) -> Parts<FlexTensor> {
     let parts = parts.map(contiguous);
@@ -435,7 +438,7 @@ pub(super) fn backward(
         d: parts.d.storage::<f32>(),
         dt_bias: parts.dt_bias.storage::<f32>(),
     };
-    let (states, dy) = (states.storage::<f32>(), dy.storage::<f32>());
+    let (states, dy) = (states[0].storage::<f32>(), dy.storage::<f32>());
     let of_group = batch * len * groups * state;
     let slots = sizes.sharing().div_ceil(HEADS);
     let mut dx = fresh(batch * len * heads * width);

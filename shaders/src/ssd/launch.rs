@@ -1,5 +1,7 @@
 //! Launches the scan of Mamba-2: products over chunks by one template, and what carries states from chunk to chunk.
 
+use std::ops::Range;
+
 use burn::backend::ops::FloatTensorOps;
 use burn::tensor::Slice;
 use burn_cubecl::CubeBackend;
@@ -7,13 +9,19 @@ use burn_cubecl::tensor::CubeTensor;
 
 use super::{CHUNK, Forward, LEAST_EXPONENT, Parts, Sizes};
 use crate::column_sum;
-use crate::launch::{Kernel, contiguous, empty};
+use crate::launch::{Kernel, MAX_BINDING, contiguous, empty};
 
 const THREADS: u32 = 64;
 /// Rows and columns of a workgroup's results; the kernels also rely on it being a chunk.
 const TILE: usize = CHUNK;
 /// Two tiles of 272 vectors and the plan of the group.
 const WORKGROUP_MEMORY: usize = 2 * 272 * 16 + 64;
+/// Bytes of the largest tensors that one round of kernels takes: little in this crate's tests, so that they see several rounds.
+const SLICE_BYTES: usize = if cfg!(test) {
+    1 << 18
+} else {
+    MAX_BINDING as usize
+};
 /// The partial sums of dots.wgsl.
 const DOTS_MEMORY: usize = 512 * 4;
 /// WGSL of softplus and its derivative.
@@ -106,6 +114,15 @@ impl Sizes {
         kernel
             .workgroup_memory(memory)
             .launch(buffers, &info, workgroups);
+    }
+
+    /// As many samples at a time as every browser binds of the largest tensors between the kernels.
+    fn slices(self) -> impl Iterator<Item = Range<usize>> {
+        let one = self.chunks() * self.heads * (self.width * self.state).max(CHUNK * CHUNK) * 4;
+        let at_once = (SLICE_BYTES / one).clamp(1, self.batch);
+        (0..self.batch)
+            .step_by(at_once)
+            .map(move |first| first..(first + at_once).min(self.batch))
     }
 
     /// Shape of the states at the chunks' borders.
@@ -346,6 +363,57 @@ pub(super) fn forward(
     _given: bool,
     keep: bool,
 ) -> Forward<CubeTensor> {
+    let sizes = Sizes::of(&parts);
+    let (mut ys, mut lasts, mut kept) = (Vec::new(), Vec::new(), Vec::new());
+    for range in sizes.slices() {
+        let whole = range.len() == sizes.batch;
+        let (parts, state) = match whole {
+            true => (parts.clone(), initial_state.clone()),
+            false => (of_samples(&parts, &range), samples(&initial_state, &range)),
+        };
+        let (y, last, states) = forward_slice(parts, state);
+        if whole {
+            let kept = if keep { vec![states] } else { Vec::new() };
+            return (y, last, kept);
+        }
+        ys.push(y);
+        lasts.push(last);
+        kept.extend(Some(states).filter(|_| keep));
+    }
+    (
+        CubeBackend::float_cat(ys, 0),
+        CubeBackend::float_cat(lasts, 0),
+        kept,
+    )
+}
+
+/// The samples `range` of a tensor.
+fn samples(tensor: &CubeTensor, range: &Range<usize>) -> CubeTensor {
+    let shape = tensor.meta.shape();
+    let slices: Vec<Slice> = (0..shape.num_dims())
+        .map(|dimension| match dimension {
+            0 => Slice::from(range.clone()),
+            _ => Slice::from(0..shape[dimension]),
+        })
+        .collect();
+    CubeBackend::float_slice(tensor.clone(), &slices)
+}
+
+/// The parts of the samples `range`; what belongs to the heads is the same for all.
+fn of_samples(parts: &Parts<CubeTensor>, range: &Range<usize>) -> Parts<CubeTensor> {
+    Parts {
+        x: samples(&parts.x, range),
+        dt: samples(&parts.dt, range),
+        b: samples(&parts.b, range),
+        c: samples(&parts.c, range),
+        ..parts.clone()
+    }
+}
+
+fn forward_slice(
+    parts: Parts<CubeTensor>,
+    initial_state: CubeTensor,
+) -> (CubeTensor, CubeTensor, CubeTensor) {
     let parts = parts.map(contiguous);
     let sizes = Sizes::of(&parts);
     let steps = sizes.steps(&parts);
@@ -357,7 +425,7 @@ pub(super) fn forward(
         [&scores, &parts.c, &states, &steps, &parts.x, &parts.d],
         false,
     );
-    (y, last, keep.then_some(states))
+    (y, last, states)
 }
 
 /// The tensor itself when nobody else holds its values, a copy otherwise.
@@ -371,6 +439,44 @@ pub(super) fn own(tensor: CubeTensor) -> CubeTensor {
 
 /// The gradients of `parts`.
 pub(super) fn backward(
+    parts: Parts<CubeTensor>,
+    states: Vec<CubeTensor>,
+    dy: CubeTensor,
+) -> Parts<CubeTensor> {
+    let sizes = Sizes::of(&parts);
+    let gradients: Vec<_> = sizes
+        .slices()
+        .zip(states)
+        .map(|(range, states)| match range.len() == sizes.batch {
+            true => backward_slice(parts.clone(), states, dy.clone()),
+            false => backward_slice(of_samples(&parts, &range), states, samples(&dy, &range)),
+        })
+        .collect();
+    let join = |part: fn(&Parts<CubeTensor>) -> &CubeTensor| {
+        let tensors = gradients.iter().map(|gradients| part(gradients).clone());
+        CubeBackend::float_cat(tensors.collect(), 0)
+    };
+    let add = |part: fn(&Parts<CubeTensor>) -> &CubeTensor| {
+        let tensors = gradients.iter().map(|gradients| part(gradients).clone());
+        tensors
+            .reduce(CubeBackend::float_add)
+            .expect("a batch has samples")
+    };
+    if let [gradients] = &gradients[..] {
+        return gradients.clone();
+    }
+    Parts {
+        x: join(|gradients| &gradients.x),
+        dt: join(|gradients| &gradients.dt),
+        a: add(|gradients| &gradients.a),
+        b: join(|gradients| &gradients.b),
+        c: join(|gradients| &gradients.c),
+        d: add(|gradients| &gradients.d),
+        dt_bias: add(|gradients| &gradients.dt_bias),
+    }
+}
+
+fn backward_slice(
     parts: Parts<CubeTensor>,
     states: CubeTensor,
     dy: CubeTensor,

@@ -66,7 +66,8 @@ pub struct SsdOutput {
 /// values for the products inside the chunks. Tensors that are not of f32 take [`reference::ssd`].
 ///
 /// # Panics
-/// When the shapes do not fit. On a GPU also when a buffer outgrows WebGPU's default binding of 128 MiB, the message names it.
+/// When the shapes do not fit. A GPU takes as many samples at a time as WebGPU's default binding of 128 MiB holds; one sample
+/// that is too long for it panics too, and the message names the kernel.
 pub fn ssd(input: SsdInput) -> SsdOutput {
     check(&input);
     let SsdInput {
@@ -242,9 +243,9 @@ pub trait SsdOps: Backend {
     ) -> (FloatTensor<Self>, FloatTensor<Self>);
 }
 
-/// What the forward pass gives: y, the state after the last position and, when kept, the states `[B, chunks, H, P, N]` before
-/// each chunk.
-pub type Forward<T> = (T, T, Option<T>);
+/// What the forward pass gives: y, the state after the last position and, when kept, the states `[.., chunks, H, P, N]` before
+/// each chunk, in as many tensors of one or more samples as the device needs.
+pub type Forward<T> = (T, T, Vec<T>);
 
 /// Both passes, on the backends that execute.
 pub trait SsdPasses: SsdOps {
@@ -259,7 +260,7 @@ pub trait SsdPasses: SsdOps {
     /// The gradients of `parts` from that of y; `states` as [`SsdPasses::ssd_forward`] kept them.
     fn ssd_backward(
         parts: Parts<FloatTensor<Self>>,
-        states: FloatTensor<Self>,
+        states: Vec<FloatTensor<Self>>,
         dy: FloatTensor<Self>,
     ) -> Parts<FloatTensor<Self>>;
 }
@@ -304,7 +305,7 @@ macro_rules! passes {
 
             fn ssd_backward(
                 parts: Parts<FloatTensor<Self>>,
-                states: FloatTensor<Self>,
+                states: Vec<FloatTensor<Self>>,
                 dy: FloatTensor<Self>,
             ) -> Parts<FloatTensor<Self>> {
                 $module::backward(parts, states, dy)
@@ -321,7 +322,7 @@ struct SsdStep;
 
 impl<B: SsdPasses> Backward<B, 7> for SsdStep {
     /// The inputs and the states before each chunk.
-    type State = (Parts<B::FloatTensorPrimitive>, B::FloatTensorPrimitive);
+    type State = (Parts<B::FloatTensorPrimitive>, Vec<B::FloatTensorPrimitive>);
 
     fn backward(
         self,
@@ -376,7 +377,6 @@ impl<B: SsdPasses, C: CheckpointStrategy> SsdOps for Autodiff<B, C> {
         let (y, state) = match SsdStep.prepare::<C>(nodes).compute_bound().stateful() {
             OpsKind::Tracked(prep) => {
                 let (y, state, states) = B::ssd_forward(parts.clone(), initial_state, given, true);
-                let states = states.expect("the forward pass was told to keep them");
                 (prep.finish((parts, states), y), state)
             }
             OpsKind::UnTracked(prep) => {
