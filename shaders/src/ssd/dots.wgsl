@@ -22,11 +22,10 @@ fn right(term: u32, column: u32, p: Plan) -> f32 {
 }
 
 fn finish(row: u32, column: u32, near: mat4x4<f32>, far: mat4x4<f32>, p: Plan) {
-  let group = p.owner / (p.heads / p.groups);
   for (var i = 0u; i < 4u; i++) {
     var sum = 0.0;
     if (row + i < p.rows) {
-      let start = ((p.first + row + i) * p.groups + group) * p.state;
+      let start = ((p.first + row + i) * p.groups + p.group) * p.state;
       for (var lane = 0u; lane < 4u; lane++) {
         if (column + lane < p.columns) { sum += near[i][lane] * vectors[start + column + lane]; }
         if (column + 32u + lane < p.columns) { sum += far[i][lane] * vectors[start + column + 32u + lane]; }

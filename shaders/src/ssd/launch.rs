@@ -15,7 +15,7 @@ const THREADS: u32 = 64;
 /// Rows and columns of a workgroup's results; the kernels also rely on it being a chunk.
 const TILE: usize = CHUNK;
 /// Two tiles of 272 vectors and the plan of the group.
-const WORKGROUP_MEMORY: usize = 2 * 272 * 16 + 64;
+const WORKGROUP_MEMORY: usize = 2 * 272 * 16 + 80;
 /// Bytes of the largest tensors that one round of kernels takes: little in this crate's tests, so that they see several rounds.
 const SLICE_BYTES: usize = if cfg!(test) {
     1 << 18

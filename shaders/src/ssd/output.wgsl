@@ -12,16 +12,14 @@
 // How far position u reaches position t.
 fn pair(t: u32, u: u32, p: Plan) -> f32 {
   if (u > t || t >= p.count) { return 0.0; }
-  let group = p.owner / (p.heads / p.groups);
-  let score = scores[((p.cell * p.groups + group) * 64u + t) * 64u + u];
+  let score = scores[((p.cell * p.groups + p.group) * 64u + t) * 64u + u];
   return score * decay_between(p, p.owner, u, t) * delta(p, p.owner, u);
 }
 
 fn left(row: u32, term: u32, p: Plan) -> f32 {
   if (row >= p.count || term >= p.terms) { return 0.0; }
   if (term < 64u) { return pair({{ t }}, {{ u }}, p); }
-  let group = p.owner / (p.heads / p.groups);
-  return vectors[((p.first + row) * p.groups + group) * p.state + term - 64u] * {{ weight }};
+  return vectors[((p.first + row) * p.groups + p.group) * p.state + term - 64u] * {{ weight }};
 }
 
 fn right(term: u32, column: u32, p: Plan) -> f32 {

@@ -14,6 +14,8 @@ struct Plan {
   count: u32,   // its positions
   cell: u32,    // its number in [B * chunks]
   owner: u32,   // head or group
+  group: u32,   // of the head; divided here, because adapters without integer division spend more on one than on 32 sums
+  sharing: u32, // heads of a group
   heads: u32,
   width: u32,
   groups: u32,
@@ -63,6 +65,8 @@ fn main(
       count,
       cell,
       group / tiles % owners,
+      group / tiles % owners / (heads / groups),
+      heads / groups,
       heads,
       width,
       groups,

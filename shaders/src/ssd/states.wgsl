@@ -15,9 +15,8 @@ fn left(row: u32, term: u32, p: Plan) -> f32 {
 
 fn right(term: u32, column: u32, p: Plan) -> f32 {
   let inside = column < p.state && term < p.count;
-  let group = p.owner / (p.heads / p.groups);
   let t = min(term, p.count - 1u);
-  return select(0.0, vectors[((p.first + t) * p.groups + group) * p.state + min(column, p.state - 1u)], inside);
+  return select(0.0, vectors[((p.first + t) * p.groups + p.group) * p.state + min(column, p.state - 1u)], inside);
 }
 
 fn store(row: u32, column: u32, value: f32, p: Plan) {

@@ -8,15 +8,17 @@
 // B, L, H, P, G, N, chunks, workgroups, tiles down, tiles right
 @group(0) @binding(6) var<storage, read_write> info: array<u32>;
 
-// The terms of a head: 64 positions, then the P rows of its state.
-fn head_of(term: u32, p: Plan) -> u32 {
-  return p.owner * (p.heads / p.groups) + term / (64u + p.width);
+// The terms of a head are 64 positions, then the P rows of its state: which of the group's heads a term belongs to. In floats,
+// exact for such numbers, because integer division is slow.
+fn number_of(term: u32, p: Plan) -> u32 {
+  return u32((f32(term) + 0.5) / f32(64u + p.width));
 }
 
 fn left(row: u32, term: u32, p: Plan) -> f32 {
   if (row >= p.count || term >= p.terms) { return 0.0; }
-  let head = head_of(term, p);
-  let other = term % (64u + p.width);
+  let number = number_of(term, p);
+  let head = p.owner * p.sharing + number;
+  let other = term - number * (64u + p.width);
   if (other >= 64u) {
     return rows[((p.first + row) * p.heads + head) * p.width + other - 64u] * {{ weight }};
   }
@@ -28,9 +30,10 @@ fn left(row: u32, term: u32, p: Plan) -> f32 {
 
 fn right(term: u32, column: u32, p: Plan) -> f32 {
   if (column >= p.state || term >= p.terms) { return 0.0; }
-  let other = term % (64u + p.width);
+  let number = number_of(term, p);
+  let other = term - number * (64u + p.width);
   if (other >= 64u) {
-    return states[((p.cell * p.heads + head_of(term, p)) * p.width + other - 64u) * p.state + column];
+    return states[((p.cell * p.heads + p.owner * p.sharing + number) * p.width + other - 64u) * p.state + column];
   }
   if (other >= p.count) { return 0.0; }
   return vectors[((p.first + other) * p.groups + p.owner) * p.state + column];
