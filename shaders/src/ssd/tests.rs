@@ -197,6 +197,12 @@ fn values_and_gradients_match_f64() {
     }
     check([1, 70, 6, 64, 1, 128], 9);
     check([1, 66, 1, 67, 1, 65], 10);
+    // Forward alone, read at once, large enough that a read too early would show.
+    let data = Data::new([1, 256, 2, 64, 1, 128], 2.0, 2.0, 11);
+    let (y, ..) = data.expected();
+    for place in places() {
+        place.assert_close("y alone", ssd(data.input(&place)).y.inner(), &y);
+    }
 }
 
 #[test]
@@ -348,7 +354,13 @@ fn ssd_against_plain_operations() {
                     let _ = input.dt.grad(&grads).unwrap().sum().into_data();
                     let _ = input.b.grad(&grads).unwrap().sum().into_data();
                 } else {
-                    let _ = y.inner().into_data();
+                    // Every value is looked at: a time without the values is none.
+                    let values = y.inner().into_data();
+                    assert!(
+                        values
+                            .iter::<f64>()
+                            .all(|value| value.is_finite() && value != 0.0)
+                    );
                 }
                 start.elapsed().as_secs_f64() * 1e3
             };
