@@ -18,6 +18,8 @@ pub async fn check(case: &Case, device: &Device) -> Option<CaseReport> {
         "linear-attention" => crate::linear_attention::case::check_case(case, &device).await,
         "linformer-attention" => check_linformer(case, &device).await,
         "mamba1-scan" => selective_scan::check_case(case, &device).await,
+        "gated-rmsnorm" => crate::gated_rmsnorm::case::check_case(case, &device).await,
+        "mamba2-ssd" => crate::ssd::case::check_case(case, &device).await,
         _ => return None,
     };
     Some(result.unwrap_or_else(|error| CaseReport::failed(case, error)))

@@ -47,6 +47,8 @@ fn every_kernel_runs_within_the_default_limits() {
         "ops/linear-attention/bidirectional-wide",
         "ops/linear-attention/causal-wide",
         "ops/mamba1-scan/ragged",
+        "ops/gated-rmsnorm/grouped",
+        "ops/mamba2-ssd/ragged",
     ] {
         let case = Case::read(&fixtures(), path).unwrap();
         let report = block_on(check(&case, &device)).unwrap();

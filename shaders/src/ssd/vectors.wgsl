@@ -1,0 +1,44 @@
+// {{ what }}: inside the chunk by pairs of positions, across chunks through a state, summed over the heads of the group.
+@group(0) @binding(0) var<storage, read_write> products: array<f32>; // [B, chunks, H, 64, 64]: dy_t . x_u times decay
+@group(0) @binding(1) var<storage, read_write> vectors: array<f32>;  // [B, L, G, N]
+@group(0) @binding(2) var<storage, read_write> states: array<f32>;   // [B, chunks, H, P, N]
+@group(0) @binding(3) var<storage, read_write> steps: array<f32>;    // [B, L, H, 4]
+@group(0) @binding(4) var<storage, read_write> rows: array<f32>;     // [B, L, H, P]
+@group(0) @binding(5) var<storage, read_write> result: array<f32>;   // [B, L, G, N]
+// B, L, H, P, G, N, chunks, workgroups, tiles down, tiles right
+@group(0) @binding(6) var<storage, read_write> info: array<u32>;
+
+// The terms of a head are 64 positions, then the P rows of its state: which of the group's heads a term belongs to. In floats,
+// exact for such numbers, because integer division is slow.
+fn number_of(term: u32, p: Plan) -> u32 {
+  return u32((f32(term) + 0.5) / f32(64u + p.width));
+}
+
+fn left(row: u32, term: u32, p: Plan) -> f32 {
+  if (row >= p.count || term >= p.terms) { return 0.0; }
+  let number = number_of(term, p);
+  let head = p.owner * p.sharing + number;
+  let other = term - number * (64u + p.width);
+  if (other >= 64u) {
+    return rows[((p.first + row) * p.heads + head) * p.width + other - 64u] * {{ weight }};
+  }
+  let t = {{ t }};
+  let u = {{ u }};
+  if (u > t || t >= p.count) { return 0.0; }
+  return products[((p.cell * p.heads + head) * 64u + t) * 64u + u] * delta(p, head, u);
+}
+
+fn right(term: u32, column: u32, p: Plan) -> f32 {
+  if (column >= p.state || term >= p.terms) { return 0.0; }
+  let number = number_of(term, p);
+  let other = term - number * (64u + p.width);
+  if (other >= 64u) {
+    return states[((p.cell * p.heads + p.owner * p.sharing + number) * p.width + other - 64u) * p.state + column];
+  }
+  if (other >= p.count) { return 0.0; }
+  return vectors[((p.first + other) * p.groups + p.owner) * p.state + column];
+}
+
+fn store(row: u32, column: u32, value: f32, p: Plan) {
+  result[((p.first + row) * p.groups + p.owner) * p.state + column] = value;
+}
