@@ -10,6 +10,7 @@
 
 pub mod adamw;
 pub mod cases;
+pub mod causal_conv1d;
 mod column_sum;
 mod cpu;
 #[cfg(test)]
@@ -27,16 +28,19 @@ pub mod linformer_attention;
 mod product;
 #[cfg(test)]
 mod ratios;
+pub mod reverse_padded;
 pub mod softmax_attention;
 pub mod sum_of_squares;
 pub mod tolerance;
 
 pub use adamw::{AdamWStep, adamw_step};
+pub use causal_conv1d::{ConvOutput, causal_conv1d, causal_conv1d_step};
 pub use device::{block_on, is_gpu};
 pub use gelu::gelu;
 pub use layer_norm::layer_norm;
 pub use lengths::{Lengths, ShapeError};
 pub use linear::linear;
 pub use linformer_attention::linformer_attention;
+pub use reverse_padded::reverse_padded;
 pub use softmax_attention::softmax_attention;
 pub use sum_of_squares::sum_of_squares;
