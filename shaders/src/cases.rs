@@ -15,6 +15,7 @@ pub async fn check(case: &Case, device: &Device) -> Option<CaseReport> {
     let device = device.clone().autodiff();
     let result = match case.name() {
         "softmax-attention" => check_softmax(case, &device).await,
+        "linear-attention" => crate::linear_attention::case::check_case(case, &device).await,
         "linformer-attention" => check_linformer(case, &device).await,
         "causal-conv1d" => crate::causal_conv1d::check_case(case, &device).await,
         "reverse-time" => crate::reverse_padded::check_case(case, &device).await,

@@ -24,6 +24,7 @@ pub mod launch;
 pub mod layer_norm;
 pub mod lengths;
 pub mod linear;
+pub mod linear_attention;
 pub mod linformer_attention;
 mod product;
 #[cfg(test)]
@@ -40,7 +41,10 @@ pub use gelu::gelu;
 pub use layer_norm::layer_norm;
 pub use lengths::{Lengths, ShapeError};
 pub use linear::linear;
+pub use linear_attention::step::linear_attention_step;
+pub use linear_attention::{LinearAttentionOutput, linear_attention};
 pub use linformer_attention::linformer_attention;
 pub use reverse_padded::reverse_padded;
+pub use softmax_attention::decode::softmax_attention_step;
 pub use softmax_attention::softmax_attention;
 pub use sum_of_squares::sum_of_squares;

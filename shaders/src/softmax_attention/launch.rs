@@ -113,7 +113,7 @@ impl Sizes {
 }
 
 /// WGSL that reads four neighbouring values of a row; past the row's width they are zero.
-fn load(buffer: &str, whole: bool) -> String {
+pub(super) fn load(buffer: &str, whole: bool) -> String {
     if whole {
         return format!(
             "fn load_{buffer}(row: u32, c: u32) -> vec4<f32> {{ return {buffer}[row * P4 + c]; }}"
@@ -130,7 +130,7 @@ fn load(buffer: &str, whole: bool) -> String {
 }
 
 /// WGSL that writes four neighbouring values of a row, as far as its width goes.
-fn store(buffer: &str, whole: bool) -> String {
+pub(super) fn store(buffer: &str, whole: bool) -> String {
     if whole {
         return format!(
             "fn store_{buffer}(row: u32, c: u32, values: vec4<f32>) {{ {buffer}[row * P4 + c] = values; }}"

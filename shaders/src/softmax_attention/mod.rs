@@ -2,6 +2,7 @@
 //! arXiv 2205.14135), so that memory grows with L and not with L².
 
 mod cpu;
+pub mod decode;
 mod launch;
 pub mod reference;
 #[cfg(test)]
