@@ -17,6 +17,7 @@ mod cpu;
 mod default_limits;
 mod device;
 pub mod fixture;
+pub mod gated_rmsnorm;
 pub mod gelu;
 #[cfg(test)]
 mod gradcheck;
@@ -31,12 +32,14 @@ mod product;
 mod ratios;
 pub mod reverse_padded;
 pub mod softmax_attention;
+pub mod ssd;
 pub mod sum_of_squares;
 pub mod tolerance;
 
 pub use adamw::{AdamWStep, adamw_step};
 pub use causal_conv1d::{ConvOutput, causal_conv1d, causal_conv1d_step};
 pub use device::{block_on, is_gpu};
+pub use gated_rmsnorm::gated_rmsnorm;
 pub use gelu::gelu;
 pub use layer_norm::layer_norm;
 pub use lengths::{Lengths, ShapeError};
@@ -47,4 +50,5 @@ pub use linformer_attention::linformer_attention;
 pub use reverse_padded::reverse_padded;
 pub use softmax_attention::decode::softmax_attention_step;
 pub use softmax_attention::softmax_attention;
+pub use ssd::{SsdInput, SsdOutput, ssd, ssd_step};
 pub use sum_of_squares::sum_of_squares;
