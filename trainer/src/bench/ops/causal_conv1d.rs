@@ -39,7 +39,7 @@ impl Operator for CausalConv1d {
 
     fn reference(&self, _: &Size, mut given: Given) -> Tensor<1> {
         let (x, weight, bias) = (given.take(), given.take(), given.take());
-        row(caldera_shaders::causal_conv1d::reference::causal_conv1d(
+        row(causal_conv1d::reference::causal_conv1d(
             x,
             weight,
             Some(bias),

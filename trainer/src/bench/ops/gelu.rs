@@ -26,7 +26,7 @@ impl Operator for Gelu {
     }
 
     fn reference(&self, _: &Size, mut given: Given) -> Tensor<1> {
-        row(caldera_shaders::gelu::reference::gelu(given.take::<3>()))
+        row(gelu::reference::gelu(given.take::<3>()))
     }
 
     /// Reads x, writes y. The rational form of the normal distribution: three for its argument, fourteen for the polynomial, four for

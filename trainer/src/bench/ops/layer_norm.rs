@@ -37,7 +37,7 @@ impl Operator for LayerNorm {
     }
 
     fn reference(&self, _: &Size, mut given: Given) -> Tensor<1> {
-        row(caldera_shaders::layer_norm::reference::layer_norm(
+        row(layer_norm::reference::layer_norm(
             given.take::<3>(),
             given.take(),
             given.take(),

@@ -41,11 +41,7 @@ impl Operator for Linear {
 
     fn reference(&self, _: &Size, mut given: Given) -> Tensor<1> {
         let (x, weight, bias) = (given.take::<3>(), given.take(), given.take());
-        row(caldera_shaders::linear::reference::linear(
-            x,
-            weight,
-            Some(bias),
-        ))
+        row(linear::reference::linear(x, weight, Some(bias)))
     }
 
     /// Reads x, weight, bias, writes y: one product.

@@ -4,15 +4,19 @@
 //! An operator is one file here that says what it takes and how much work it is ([`operator::Operator`]), and one line in [`ALL`].
 
 mod causal_conv1d;
+mod gated_rmsnorm;
 mod gelu;
 mod layer_norm;
 mod linear;
+mod linear_attention;
 mod linformer_attention;
 pub mod measure;
 pub mod operator;
 pub mod rates;
 mod reverse_padded;
 mod softmax_attention;
+mod softmax_attention_step;
+mod ssd;
 #[cfg(test)]
 mod tests;
 
@@ -25,14 +29,18 @@ use rates::Rates;
 use serde::Serialize;
 
 /// Every operator that is measured.
-pub static ALL: [&dyn Operator; 7] = [
+pub static ALL: [&dyn Operator; 11] = [
     &softmax_attention::SoftmaxAttention,
+    &softmax_attention_step::SoftmaxAttentionStep,
     &linformer_attention::LinformerAttention,
+    &linear_attention::LinearAttention,
     &layer_norm::LayerNorm,
     &gelu::Gelu,
     &linear::Linear,
     &causal_conv1d::CausalConv1d,
     &reverse_padded::ReversePadded,
+    &ssd::Ssd,
+    &gated_rmsnorm::GatedRmsNorm,
 ];
 
 /// Slopes are taken over these lengths: below, costs that do not depend on length weigh too much.

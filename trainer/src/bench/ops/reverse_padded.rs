@@ -29,7 +29,7 @@ impl Operator for ReversePadded {
 
     fn reference(&self, size: &Size, mut given: Given) -> Tensor<1> {
         let lengths = Lengths::full(size.batch, size.len);
-        row(caldera_shaders::reverse_padded::reference::reverse_padded(
+        row(reverse_padded::reference::reverse_padded(
             given.take(),
             &lengths,
         ))
