@@ -3,7 +3,7 @@
 use burn::tensor::{Device, Tensor};
 
 use crate::fixture::{Case, CaseReport, Comparer, FixtureError};
-use crate::{linformer_attention, softmax_attention};
+use crate::{linformer_attention, selective_scan, softmax_attention};
 
 /// Runs `case` on `device`: outputs and every gradient.
 ///
@@ -21,6 +21,7 @@ pub async fn check(case: &Case, device: &Device) -> Option<CaseReport> {
         "reverse-time" => crate::reverse_padded::check_case(case, &device).await,
         "gated-rmsnorm" => crate::gated_rmsnorm::case::check_case(case, &device).await,
         "mamba2-ssd" => crate::ssd::case::check_case(case, &device).await,
+        "mamba1-scan" => selective_scan::check_case(case, &device).await,
         _ => return None,
     };
     Some(result.unwrap_or_else(|error| CaseReport::failed(case, error)))

@@ -274,7 +274,8 @@ fn sizes_buffer(like: &CubeTensor, info: &[u32]) -> Handle {
     handle
 }
 
-/// Repeats the lines between `//@ for x in 0..N` and `//@ end` N times with `@x` replaced by the number.
+/// Repeats the lines between `//@ for x in 0..N` and `//@ end` N times with `@x` replaced by the number, from the last
+/// number to the first where the line ends in `reversed`.
 ///
 /// Values that must stay in registers get a name each (`sum_@r`): whether a compiler unrolls a loop over a private array
 /// differs, and where it does not the array lies in memory.
@@ -301,12 +302,17 @@ fn unroll(lines: &[&str]) -> String {
             at += 1;
         }
         let body = lines[start..at - 1].join("\n");
-        let parts = head
+        let (range, reversed) = match head.strip_suffix(" reversed") {
+            Some(range) => (range, true),
+            None => (head, false),
+        };
+        let parts = range
             .split_once(" in 0..")
             .and_then(|(name, count)| Some((name, count.parse::<usize>().ok()?)));
         let (name, count) =
             parts.unwrap_or_else(|| panic!("`{line}`: expected `//@ for NAME in 0..NUMBER`"));
-        for number in 0..count {
+        for step in 0..count {
+            let number = if reversed { count - 1 - step } else { step };
             let body = body.replace(&format!("@{name}"), &number.to_string());
             out.push_str(&unroll(&body.lines().collect::<Vec<_>>()));
         }
@@ -443,5 +449,7 @@ mod tests {
             "a\nx_0\n  y_0_0u\n  y_0_1u\nx_1\n  y_1_0u\n  y_1_1u\nb\n"
         );
         assert_eq!(unroll(&["//@ for r in 0..0", "x", "//@ end"]), "");
+        let reversed = unroll(&["//@ for r in 0..2 reversed", "x_@r", "//@ end"]);
+        assert_eq!(reversed, "x_1\nx_0\n");
     }
 }

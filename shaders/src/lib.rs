@@ -31,6 +31,7 @@ mod product;
 #[cfg(test)]
 mod ratios;
 pub mod reverse_padded;
+pub mod selective_scan;
 pub mod softmax_attention;
 pub mod ssd;
 pub mod sum_of_squares;
@@ -49,6 +50,7 @@ pub use linear_attention::{LinearAttentionOutput, linear_attention};
 pub use linformer_attention::linformer_attention;
 pub use reverse_padded::reverse_padded;
 pub use softmax_attention::decode::softmax_attention_step;
+pub use selective_scan::{selective_scan, selective_scan_step};
 pub use softmax_attention::softmax_attention;
 pub use ssd::{SsdInput, SsdOutput, ssd, ssd_step};
 pub use sum_of_squares::sum_of_squares;
