@@ -14,6 +14,7 @@ pub mod measure;
 pub mod operator;
 pub mod rates;
 mod reverse_padded;
+mod selective_scan;
 mod softmax_attention;
 mod softmax_attention_step;
 mod ssd;
@@ -29,7 +30,7 @@ use rates::Rates;
 use serde::Serialize;
 
 /// Every operator that is measured.
-pub static ALL: [&dyn Operator; 11] = [
+pub static ALL: [&dyn Operator; 12] = [
     &softmax_attention::SoftmaxAttention,
     &softmax_attention_step::SoftmaxAttentionStep,
     &linformer_attention::LinformerAttention,
@@ -39,6 +40,7 @@ pub static ALL: [&dyn Operator; 11] = [
     &linear::Linear,
     &causal_conv1d::CausalConv1d,
     &reverse_padded::ReversePadded,
+    &selective_scan::SelectiveScan,
     &ssd::Ssd,
     &gated_rmsnorm::GatedRmsNorm,
 ];
