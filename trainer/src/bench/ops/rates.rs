@@ -1,4 +1,5 @@
 //! What the device itself reaches: bandwidth of a copy and rate of a matrix product, for the figures of operators to be held against.
+//! The copy is of buffers that no cache holds: an operator whose tensors fit one may come out above it.
 
 use super::measure::{Clock, fill};
 use anyhow::Result;
