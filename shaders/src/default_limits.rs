@@ -46,6 +46,8 @@ fn every_kernel_runs_within_the_default_limits() {
         "ops/linformer-attention/ragged",
         "ops/linear-attention/bidirectional-wide",
         "ops/linear-attention/causal-wide",
+        "ops/causal-conv1d/ragged",
+        "ops/reverse-time/ragged",
         "ops/mamba1-scan/ragged",
         "ops/gated-rmsnorm/grouped",
         "ops/mamba2-ssd/ragged",

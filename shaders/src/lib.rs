@@ -10,6 +10,7 @@
 
 pub mod adamw;
 pub mod cases;
+pub mod causal_conv1d;
 mod column_sum;
 mod cpu;
 #[cfg(test)]
@@ -29,6 +30,7 @@ pub mod linformer_attention;
 mod product;
 #[cfg(test)]
 mod ratios;
+pub mod reverse_padded;
 pub mod selective_scan;
 pub mod softmax_attention;
 pub mod ssd;
@@ -36,6 +38,7 @@ pub mod sum_of_squares;
 pub mod tolerance;
 
 pub use adamw::{AdamWStep, adamw_step};
+pub use causal_conv1d::{ConvOutput, causal_conv1d, causal_conv1d_step};
 pub use device::{block_on, is_gpu};
 pub use gated_rmsnorm::gated_rmsnorm;
 pub use gelu::gelu;
@@ -45,6 +48,7 @@ pub use linear::linear;
 pub use linear_attention::step::linear_attention_step;
 pub use linear_attention::{LinearAttentionOutput, linear_attention};
 pub use linformer_attention::linformer_attention;
+pub use reverse_padded::reverse_padded;
 pub use selective_scan::{selective_scan, selective_scan_step};
 pub use softmax_attention::decode::softmax_attention_step;
 pub use softmax_attention::softmax_attention;
