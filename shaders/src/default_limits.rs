@@ -44,6 +44,8 @@ fn every_kernel_runs_within_the_default_limits() {
         "ops/softmax-attention/bidirectional-wide",
         "ops/softmax-attention/causal-ragged",
         "ops/linformer-attention/ragged",
+        "ops/causal-conv1d/ragged",
+        "ops/reverse-time/ragged",
     ] {
         let case = Case::read(&fixtures(), path).unwrap();
         let report = block_on(check(&case, &device)).unwrap();

@@ -10,12 +10,14 @@
 
 pub mod adamw;
 pub mod cases;
+pub mod causal_conv1d;
 mod column_sum;
 mod cpu;
 #[cfg(test)]
 mod default_limits;
 mod device;
 pub mod fixture;
+pub mod gated_rmsnorm;
 pub mod gelu;
 #[cfg(test)]
 mod gradcheck;
@@ -23,23 +25,32 @@ pub mod launch;
 pub mod layer_norm;
 pub mod lengths;
 pub mod linear;
+pub mod linear_attention;
 pub mod linformer_attention;
 mod product;
 #[cfg(test)]
 mod ratios;
+pub mod reverse_padded;
 pub mod selective_scan;
 pub mod softmax_attention;
+pub mod ssd;
 pub mod sum_of_squares;
 pub mod tolerance;
 
 pub use adamw::{AdamWStep, adamw_step};
+pub use causal_conv1d::{ConvOutput, causal_conv1d, causal_conv1d_step};
 pub use device::{block_on, is_gpu};
+pub use gated_rmsnorm::gated_rmsnorm;
 pub use gelu::gelu;
 pub use layer_norm::layer_norm;
 pub use lengths::{Lengths, ShapeError};
 pub use linear::linear;
+pub use linear_attention::step::linear_attention_step;
+pub use linear_attention::{LinearAttentionOutput, linear_attention};
 pub use linformer_attention::linformer_attention;
+pub use reverse_padded::reverse_padded;
 pub use selective_scan::{selective_scan, selective_scan_step};
 pub use softmax_attention::decode::softmax_attention_step;
 pub use softmax_attention::softmax_attention;
+pub use ssd::{SsdInput, SsdOutput, ssd, ssd_step};
 pub use sum_of_squares::sum_of_squares;

@@ -128,6 +128,18 @@ impl<'a> MatrixMut<'a> {
         }
     }
 
+    /// The matrix as an operand.
+    pub(crate) fn read(&self) -> Matrix<'_> {
+        Matrix {
+            start: self.start,
+            rows: self.rows,
+            columns: self.columns,
+            row_stride: self.row_stride,
+            column_stride: 1,
+            values: PhantomData,
+        }
+    }
+
     /// The values of one row.
     pub(crate) fn row(&mut self, row: usize) -> &mut [f32] {
         assert!(row < self.rows, "row {row} of a matrix of {}", self.rows);

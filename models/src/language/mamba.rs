@@ -2,10 +2,12 @@
 //! channels, N states, R rank of the step sizes, W width of the convolution.
 
 use burn::tensor::Tensor;
+use caldera_shaders::causal_conv1d::ConvOutput;
 use caldera_shaders::selective_scan::{ScanInput, ScanOutput, ScanStepInput};
-use caldera_shaders::{linear, selective_scan, selective_scan_step};
+use caldera_shaders::{
+    causal_conv1d, causal_conv1d_step, linear, selective_scan, selective_scan_step,
+};
 
-use super::plain::{ConvOutput, causal_conv1d, causal_conv1d_step};
 use super::state::MambaState;
 use crate::layers::{Linear, parameters};
 

@@ -18,7 +18,6 @@ mod forward;
 mod generate;
 mod layers;
 mod mamba;
-mod plain;
 mod rotary;
 mod sampler;
 mod state;

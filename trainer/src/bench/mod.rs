@@ -2,6 +2,7 @@
 
 pub mod latency;
 pub mod memory;
+pub mod ops;
 pub mod statistics;
 pub mod stretch;
 pub mod training_step;

@@ -12,7 +12,8 @@ use std::path::{Path, PathBuf};
 const EXAMPLE: &str = "\
 Example:
   caldera bench latency --teacher runs/teacher/best --student runs/student/best --lengths 64,128,256,512 --json latency.json
-  caldera bench train --model minilm --batch 32 --length 64 --json train.json";
+  caldera bench train --model minilm --batch 32 --length 64 --json train.json
+  caldera bench ops --lengths 512,1024,2048 --json ops.json";
 
 /// Measure time and memory
 #[derive(clap::Args)]
@@ -26,6 +27,7 @@ pub(super) struct Args {
 enum What {
     Latency(LatencyArgs),
     Train(TrainArgs),
+    Ops(super::bench_ops::Args),
 }
 
 const LATENCY_EXAMPLE: &str = "\
@@ -105,6 +107,7 @@ pub(super) fn run(args: Args) -> Result<Outcome> {
     match args.what {
         What::Latency(args) => latency(args),
         What::Train(args) => train(args),
+        What::Ops(args) => super::bench_ops::run(args),
     }
 }
 
@@ -231,11 +234,11 @@ fn train(args: TrainArgs) -> Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-fn versions() -> Value {
+pub(super) fn versions() -> Value {
     json!({ "caldera": env!("CARGO_PKG_VERSION"), "os": std::env::consts::OS, "architecture": std::env::consts::ARCH })
 }
 
-fn write_json(path: &Path, value: &Value) -> Result<()> {
+pub(super) fn write_json(path: &Path, value: &Value) -> Result<()> {
     let text = serde_json::to_string_pretty(value).context("figures that are no JSON")? + "\n";
     write_whole(path, text.as_bytes())?;
     eprintln!("figures: {}", path.display());

@@ -1,6 +1,7 @@
 //! The command line: one file a command.
 
 mod bench;
+mod bench_ops;
 mod check;
 mod convert;
 mod demo;

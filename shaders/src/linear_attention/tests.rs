@@ -1,0 +1,395 @@
+use burn::tensor::Tensor;
+use proptest::prelude::*;
+
+use super::{linear_attention, reference, step};
+use crate::cases::check;
+use crate::fixture::Case;
+use crate::gradcheck::{Place, places, values};
+use crate::tolerance::relative_rms;
+use crate::{Lengths, block_on, linear_attention_step};
+
+fn host<const D: usize>(tensor: Tensor<D>) -> Vec<f64> {
+    tensor.into_data().iter::<f64>().collect()
+}
+
+const NAMES: [&str; 6] = ["y", "kv", "z", "dquery", "dkey", "dvalue"];
+
+/// φ and its derivative.
+fn features(x: f64) -> (f64, f64) {
+    if x > 0.0 {
+        (x + 1.0, 1.0)
+    } else {
+        (x.exp(), x.exp())
+    }
+}
+
+/// The definition in f64, pair by pair: y, kv, z and the gradients of Σ upstream · y.
+fn expected(
+    [q, k, v, upstream]: [&[f64]; 4],
+    [batch, len, heads, width]: [usize; 4],
+    lengths: &Lengths,
+    causal: bool,
+) -> [Vec<f64>; 6] {
+    let size = batch * len * heads * width;
+    let [mut y, mut dq, mut dk, mut dv] = [(); 4].map(|()| vec![0.0; size]);
+    let mut kv = vec![0.0; batch * heads * width * width];
+    let mut z = vec![0.0; batch * heads * width];
+    for b in 0..batch {
+        let n = lengths.as_slice()[b] as usize;
+        for h in 0..heads {
+            let at = |i: usize| ((b * len + i) * heads + h) * width;
+            for j in 0..n {
+                for p in 0..width {
+                    let key = features(k[at(j) + p]).0;
+                    z[(b * heads + h) * width + p] += key;
+                    for w in 0..width {
+                        kv[((b * heads + h) * width + p) * width + w] += key * v[at(j) + w];
+                    }
+                }
+            }
+            for i in 0..n {
+                let keys = if causal { i + 1 } else { n };
+                let weights: Vec<f64> = (0..keys)
+                    .map(|j| {
+                        (0..width)
+                            .map(|p| features(q[at(i) + p]).0 * features(k[at(j) + p]).0)
+                            .sum()
+                    })
+                    .collect();
+                let normaliser = weights.iter().sum::<f64>() + 1e-6;
+                for (j, weight) in weights.iter().enumerate() {
+                    for p in 0..width {
+                        y[at(i) + p] += weight / normaliser * v[at(j) + p];
+                    }
+                }
+                let along: f64 = (0..width).map(|p| upstream[at(i) + p] * y[at(i) + p]).sum();
+                for (j, weight) in weights.iter().enumerate() {
+                    let product: f64 = (0..width).map(|p| upstream[at(i) + p] * v[at(j) + p]).sum();
+                    let slope = (product - along) / normaliser;
+                    for p in 0..width {
+                        let (query, dquery) = features(q[at(i) + p]);
+                        let (key, dkey) = features(k[at(j) + p]);
+                        dq[at(i) + p] += slope * key * dquery;
+                        dk[at(j) + p] += slope * query * dkey;
+                        dv[at(j) + p] += weight / normaliser * upstream[at(i) + p];
+                    }
+                }
+            }
+        }
+    }
+    [y, kv, z, dq, dk, dv]
+}
+
+/// Results and gradients at a place, in the order of [`NAMES`]. The upstream gradient is as loud at padding as elsewhere.
+fn run(
+    place: &Place,
+    data: [&[f64]; 4],
+    dims: [usize; 4],
+    lengths: &Lengths,
+    causal: bool,
+) -> [Vec<f64>; 6] {
+    let leaves = [0, 1, 2].map(|which| place.leaf(data[which], dims));
+    let [q, k, v] = leaves.clone();
+    let out = linear_attention(q, k, v, lengths, causal);
+    let upstream = place.tensor(data[3], dims).autodiff();
+    let gradients = (out.y.clone() * upstream).sum().backward();
+    let [q, k, v] = leaves.map(|leaf| host(leaf.grad(&gradients).expect("a leaf has a gradient")));
+    [host(out.y), host(out.kv), host(out.z), q, k, v]
+}
+
+fn inputs(dims: [usize; 4], lengths: &Lengths, seed: u64) -> [Vec<f64>; 4] {
+    let [batch, len, heads, width] = dims;
+    let mut data = [0, 1, 2, 3].map(|which| values(dims.iter().product(), 1.5, seed * 4 + which));
+    // What is padding must not be read.
+    for (b, &n) in lengths.as_slice().iter().enumerate().take(batch) {
+        let row = |position: usize| (b * len + position) * heads * width;
+        for data in &mut data {
+            data[row(n as usize)..row(len)].fill(1e4);
+        }
+    }
+    data
+}
+
+fn compare(place: &Place, lengths: &Lengths, dims: [usize; 4], causal: bool, seed: u64) {
+    let data = inputs(dims, lengths, seed);
+    let data = data.each_ref().map(Vec::as_slice);
+    let want = expected(data, dims, lengths, causal);
+    let got = run(place, data, dims, lengths, causal);
+    let stride = dims[2] * dims[3];
+    for ((name, got), want) in NAMES.iter().zip(&got).zip(&want) {
+        let what = format!(
+            "{name} on {}, {dims:?}, {lengths:?}, causal {causal}",
+            place.name
+        );
+        // Of a single key, y is v but for eps: gradients of the weights vanish.
+        let largest = want.iter().fold(0f64, |largest, x| largest.max(x.abs()));
+        if largest < 1e-5 {
+            assert!(
+                got.iter().all(|value| value.abs() < 1e-5),
+                "{what} should vanish"
+            );
+        } else {
+            let error = relative_rms(got, want);
+            assert!(error < 2e-5, "{what}: relative RMS {error:e}");
+        }
+        if !["kv", "z"].contains(name) {
+            for (b, &n) in lengths.as_slice().iter().enumerate() {
+                let sample = &got[b * dims[1] * stride..(b + 1) * dims[1] * stride];
+                assert!(
+                    sample[n as usize * stride..]
+                        .iter()
+                        .all(|&value| value == 0.0),
+                    "{what}: padding is not zero"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn reference_cases() {
+    for place in places() {
+        for name in ["tiny", "ragged", "wide", "long"] {
+            for kind in ["bidirectional", "causal"] {
+                let path = format!("ops/linear-attention/{kind}-{name}");
+                let case = Case::read(&crate::cases::fixtures(), &path).unwrap();
+                let report = block_on(check(&case, &place.device)).unwrap();
+                assert!(
+                    report.passed && report.tensors.len() == 6,
+                    "{path} on {}: {report:#?}",
+                    place.name
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn lengths_round_the_tiles() {
+    for place in places() {
+        for (seed, len) in [1usize, 31, 33, 63, 64, 65, 257].into_iter().enumerate() {
+            let lengths = Lengths::new(vec![len as u32, len.div_ceil(2) as u32]);
+            for causal in [false, true] {
+                compare(&place, &lengths, [2, len, 2, 8], causal, seed as u64);
+            }
+        }
+    }
+}
+
+#[test]
+fn widths() {
+    for place in places() {
+        for width in [1, 4, 17, 64, 128] {
+            let lengths = Lengths::new(vec![140, 70]);
+            for causal in [false, true] {
+                compare(&place, &lengths, [2, 141, 1, width], causal, width as u64);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_sample_without_positions_gives_zeros() {
+    for place in places() {
+        for causal in [false, true] {
+            compare(&place, &Lengths::new(vec![0, 3]), [2, 5, 3, 8], causal, 1);
+        }
+    }
+}
+
+#[test]
+fn features_that_vanish_and_loud_inputs_stay_finite() {
+    for place in places() {
+        let (dims, lengths) = ([1, 70, 1, 8], Lengths::full(1, 70));
+        for scale in [300.0, 3e4] {
+            for causal in [false, true] {
+                let mut data = inputs(dims, &lengths, 3);
+                data[0].iter_mut().for_each(|x| *x *= scale);
+                // Every φ(k) is zero: only eps is left of the normaliser.
+                data[1].iter_mut().for_each(|x| *x = -x.abs() * scale);
+                let data = data.each_ref().map(Vec::as_slice);
+                for (name, got) in NAMES.iter().zip(run(&place, data, dims, &lengths, causal)) {
+                    assert!(
+                        got.iter().all(|value| value.is_finite()),
+                        "{name} on {}, causal {causal}",
+                        place.name
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn the_same_tensor_may_be_query_key_and_value() {
+    for place in places() {
+        let x = values(33 * 2 * 8, 1.0, 5);
+        let lengths = Lengths::full(1, 33);
+        for causal in [false, true] {
+            let leaf: Tensor<4> = place.tensor(&x, [1, 33, 2, 8]);
+            let got = linear_attention(leaf.clone(), leaf.clone(), leaf, &lengths, causal).y;
+            let want = expected([&x, &x, &x, &x], [1, 33, 2, 8], &lengths, causal);
+            place.assert_close("y", got, &want[0]);
+        }
+    }
+}
+
+#[test]
+fn prefill_and_steps_equal_the_whole() {
+    for place in places() {
+        for (width, prefill) in [(17, 66), (64, 0), (80, 3)] {
+            let dims = [2, prefill + 5, 2, width];
+            let data = inputs(dims, &Lengths::full(2, dims[1]), 9);
+            let [q, k, v] = [0, 1, 2].map(|which| place.tensor::<4>(&data[which], dims));
+            let lengths = Lengths::full(2, dims[1]);
+            let whole = linear_attention(q.clone(), k.clone(), v.clone(), &lengths, true);
+            let part = |tensor: &Tensor<4>| tensor.clone().narrow(1, 0, prefill.max(1));
+            let lengths = Lengths::full(2, prefill);
+            let start = linear_attention(part(&q), part(&k), part(&v), &lengths, true);
+            let (mut kv, mut z) = (start.kv, start.z);
+            for position in prefill..dims[1] {
+                let token =
+                    |tensor: &Tensor<4>| tensor.clone().narrow(1, position, 1).squeeze_dim::<3>(1);
+                // Sums that somebody else holds must not change.
+                let held = (kv.clone(), host(kv.clone()));
+                let (y, next_kv, next_z) =
+                    linear_attention_step(token(&q), token(&k), token(&v), kv, z);
+                assert_eq!(host(held.0), held.1, "on {}", place.name);
+                (kv, z) = (next_kv, next_z);
+                let want = host(token(&whole.y));
+                place.assert_close(&format!("y at {position} of width {width}"), y, &want);
+            }
+            place.assert_close("kv", kv, &host(whole.kv));
+            place.assert_close("z", z, &host(whole.z));
+        }
+    }
+}
+
+#[test]
+fn plain_forms_agree() {
+    let place = &places()[0];
+    let (dims, lengths) = ([2, 130, 2, 8], Lengths::new(vec![130, 70]));
+    let mut data = inputs(dims, &lengths, 4);
+    data.iter_mut()
+        .for_each(|data| data.iter_mut().for_each(|x| *x = x.min(2.0)));
+    let want = |causal| {
+        let data = data.each_ref().map(Vec::as_slice);
+        expected(data, dims, &lengths, causal)
+    };
+    let [q, k, v] = [0, 1, 2].map(|which| place.tensor::<4>(&data[which], dims));
+    for causal in [false, true] {
+        let out = reference::linear_attention(q.clone(), k.clone(), v.clone(), &lengths, causal);
+        place.assert_close("y", out.y, &want(causal)[0]);
+        place.assert_close("kv", out.kv, &want(causal)[1]);
+        place.assert_close("z", out.z, &want(causal)[2]);
+    }
+    let y = reference::linear_attention_chunked(q, k, v, &lengths);
+    place.assert_close("chunked y", y, &want(true)[0]);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(10))]
+    #[test]
+    fn any_lengths_and_widths(
+        lengths in prop::collection::vec(0u32..90, 1..4),
+        extra in 0usize..3,
+        heads in 1usize..4,
+        width in prop::sample::select(vec![3usize, 5, 16, 33]),
+        causal in any::<bool>(),
+        seed in 0u64..1000,
+    ) {
+        let lengths = Lengths::new(lengths);
+        let dims = [lengths.batch(), lengths.max() + extra.max(1), heads, width];
+        for place in places() {
+            compare(&place, &lengths, dims, causal, seed);
+        }
+    }
+}
+
+/// Shortest of a few runs in milliseconds.
+fn shortest(rounds: usize, work: &dyn Fn()) -> f64 {
+    let time = |_| {
+        let start = std::time::Instant::now();
+        work();
+        start.elapsed().as_secs_f64() * 1e3
+    };
+    (0..rounds).map(time).fold(f64::INFINITY, f64::min)
+}
+
+/// `cargo test --release -p caldera-shaders against_plain -- --ignored --nocapture --test-threads 1`
+#[test]
+#[ignore = "a measurement"]
+fn linear_attention_against_plain_operations() {
+    type Form = fn(Tensor<4>, Tensor<4>, Tensor<4>, &Lengths, bool) -> Tensor<4>;
+    let fused: Form = |q, k, v, lengths, causal| linear_attention(q, k, v, lengths, causal).y;
+    let whole: Form =
+        |q, k, v, lengths, causal| reference::linear_attention(q, k, v, lengths, causal).y;
+    let chunked: Form = |q, k, v, lengths, _| reference::linear_attention_chunked(q, k, v, lengths);
+    for place in places() {
+        let sizes: &[[usize; 4]] = match place.name {
+            "flex" => &[
+                [16, 64, 12, 32],
+                [1, 512, 8, 64],
+                [1, 1024, 4, 64],
+                [1, 16384, 4, 64],
+            ],
+            _ => &[
+                [1, 128, 4, 32],
+                [1, 512, 4, 64],
+                [1, 1024, 1, 64],
+                [1, 16384, 1, 64],
+            ],
+        };
+        for &dims in sizes {
+            let data = values(dims.iter().product(), 1.0, 7);
+            let lengths = Lengths::full(dims[0], dims[1]);
+            for (causal, backward) in [(false, false), (false, true), (true, false), (true, true)] {
+                let [q, k, v] = [0; 3].map(|_| place.leaf(&data, dims));
+                let run = |form: Form| {
+                    let y = form(q.clone(), k.clone(), v.clone(), &lengths, causal);
+                    if backward {
+                        let _ = host(q.grad(&y.sum().backward()).unwrap().slice([0..1, 0..1]));
+                    } else {
+                        let _ = host(y.inner().slice([0..1, 0..1]));
+                    }
+                };
+                let rounds = if dims[1] < 10_000 { 6 } else { 2 };
+                let ours = shortest(rounds, &|| run(fused));
+                let mut plain = f64::INFINITY;
+                // The matrix of all pairs is no contender where it does not fit.
+                if !causal || dims[1] <= 1024 {
+                    plain = shortest(rounds, &|| run(whole));
+                }
+                if causal {
+                    plain = plain.min(shortest(rounds, &|| run(chunked)));
+                }
+                println!(
+                    "linear attention {dims:?} on {}, causal {causal}, backward {backward}: {ours:.2} ms, \
+                     plain {plain:.2} ms, ratio {:.2}",
+                    place.name,
+                    plain / ours
+                );
+            }
+        }
+        let (dims, sums) = ([1, 8, 64], [1, 8, 64, 64]);
+        let x: Tensor<3> = place.tensor(&values(512, 1.0, 1), dims);
+        let kv: Tensor<4> = place.tensor(&values(512 * 64, 1.0, 2), sums);
+        type Step = fn(
+            Tensor<3>,
+            Tensor<3>,
+            Tensor<3>,
+            Tensor<4>,
+            Tensor<3>,
+        ) -> (Tensor<3>, Tensor<4>, Tensor<3>);
+        let [ours, plain] = [linear_attention_step as Step, step::reference].map(|step| {
+            shortest(20, &|| {
+                let (y, _, _) = step(x.clone(), x.clone(), x.clone(), kv.clone(), x.clone());
+                let _ = host(y);
+            })
+        });
+        println!(
+            "linear attention step on {}: {ours:.3} ms, plain {plain:.3} ms",
+            place.name
+        );
+    }
+}

@@ -1,0 +1,25 @@
+//! Reversal of time in plain Burn tensor operations: the named alternative in benchmarks.
+
+use burn::tensor::Tensor;
+
+use crate::Lengths;
+
+/// The same as [`crate::reverse_padded()`], sample by sample.
+pub fn reverse_padded(x: Tensor<3>, lengths: &Lengths) -> Tensor<3> {
+    let [batch, len, channels] = x.dims();
+    let samples = (0..batch)
+        .map(|sample| {
+            let n = lengths.as_slice()[sample] as usize;
+            let mut parts = Vec::new();
+            if n > 0 {
+                let real = x.clone().narrow(0, sample, 1).narrow(1, 0, n);
+                parts.push(real.flip([1]));
+            }
+            if n < len {
+                parts.push(Tensor::zeros([1, len - n, channels], &x.device()));
+            }
+            Tensor::cat(parts, 1)
+        })
+        .collect();
+    Tensor::cat(samples, 0)
+}

@@ -1,0 +1,374 @@
+use burn::tensor::Tensor;
+use proptest::prelude::*;
+
+use super::{SsdInput, SsdOutput, reference, ssd, ssd_step};
+use crate::block_on;
+use crate::fixture::Case;
+use crate::gradcheck::{Place, places, values};
+
+/// B, L, H, P, G, N
+type Dims = [usize; 6];
+
+/// Values of x, dt, a, b, c, d, dt_bias and the gradient of y.
+struct Data {
+    dims: Dims,
+    parts: [Vec<f64>; 7],
+    upstream: Vec<f64>,
+}
+
+impl Data {
+    /// `rate`: how large the decay rates are at most, `step`: dt lies in ±step.
+    fn new(dims: Dims, rate: f64, step: f64, seed: u64) -> Self {
+        let [batch, len, heads, width, groups, state] = dims;
+        let (of_x, of_b) = (batch * len * heads * width, batch * len * groups * state);
+        let a = values(heads, rate, seed + 2)
+            .iter()
+            .map(|a| -a.abs())
+            .collect();
+        Self {
+            dims,
+            parts: [
+                values(of_x, 1.0, seed),
+                values(batch * len * heads, step, seed + 1),
+                a,
+                values(of_b, 1.0, seed + 3),
+                values(of_b, 1.0, seed + 4),
+                values(heads, 1.0, seed + 5),
+                values(heads, 1.0, seed + 6),
+            ],
+            upstream: values(of_x, 1.0, seed + 7),
+        }
+    }
+
+    fn of_x(&self) -> [usize; 4] {
+        let [batch, len, heads, width, ..] = self.dims;
+        [batch, len, heads, width]
+    }
+
+    fn input(&self, place: &Place) -> SsdInput {
+        let [batch, len, heads, _, groups, state] = self.dims;
+        let [x, dt, a, b, c, d, dt_bias] = &self.parts;
+        SsdInput {
+            x: place.leaf(x, self.of_x()),
+            dt: place.leaf(dt, [batch, len, heads]),
+            a: place.leaf(a, [heads]),
+            b: place.leaf(b, [batch, len, groups, state]),
+            c: place.leaf(c, [batch, len, groups, state]),
+            d: place.leaf(d, [heads]),
+            dt_bias: place.leaf(dt_bias, [heads]),
+            initial_state: None,
+        }
+    }
+
+    /// y, the last state, the gradients of the parts and the summed squares of what each of them sums over positions, by a
+    /// loop over the positions in f64.
+    fn expected(&self) -> (Vec<f64>, Vec<f64>, [Vec<f64>; 7], [Vec<f64>; 7]) {
+        let [batch, len, heads, width, groups, state] = self.dims;
+        let [x, dt, a, b, c, d, dt_bias] = &self.parts;
+        let area = width * state;
+        let mut y = vec![0.0; x.len()];
+        let mut last = Vec::new();
+        let mut grads = self.parts.clone().map(|part| vec![0.0; part.len()]);
+        let mut squares = grads.clone();
+        for (sample, h) in (0..batch).flat_map(|b| (0..heads).map(move |h| (b, h))) {
+            let position = |t: usize| (sample * len + t) * heads + h;
+            let vector = |t: usize| ((sample * len + t) * groups + h / (heads / groups)) * state;
+            let raw = |t: usize| dt[position(t)] + dt_bias[h];
+            let delta = |t: usize| raw(t).max(0.0) + (-raw(t).abs()).exp().ln_1p();
+            let mut states = vec![vec![0.0; area]];
+            for t in 0..len {
+                let (at, v) = (position(t) * width, vector(t));
+                let mut next = states[t].clone();
+                for (p, n) in (0..width).flat_map(|p| (0..state).map(move |n| (p, n))) {
+                    let value = &mut next[p * state + n];
+                    *value = *value * (delta(t) * a[h]).exp() + delta(t) * x[at + p] * b[v + n];
+                    y[at + p] += *value * c[v + n];
+                }
+                (0..width).for_each(|p| y[at + p] += d[h] * x[at + p]);
+                states.push(next);
+            }
+            last.extend(&states[len]);
+            let mut carried = vec![0.0; area];
+            for t in (0..len).rev() {
+                let (at, v) = (position(t) * width, vector(t));
+                let decay = (delta(t) * a[h]).exp();
+                let (mut dstep, mut ddecay) = (0.0, 0.0);
+                for (p, n) in (0..width).flat_map(|p| (0..state).map(move |n| (p, n))) {
+                    let i = p * state + n;
+                    let up = self.upstream[at + p];
+                    carried[i] += up * c[v + n];
+                    grads[4][v + n] += up * states[t + 1][i];
+                    grads[0][at + p] += carried[i] * delta(t) * b[v + n];
+                    grads[3][v + n] += carried[i] * delta(t) * x[at + p];
+                    dstep += carried[i] * x[at + p] * b[v + n];
+                    ddecay += carried[i] * states[t][i];
+                    carried[i] *= decay;
+                }
+                for p in 0..width {
+                    grads[0][at + p] += d[h] * self.upstream[at + p];
+                    grads[5][h] += x[at + p] * self.upstream[at + p];
+                    squares[5][h] += (x[at + p] * self.upstream[at + p]).powi(2);
+                }
+                grads[2][h] += ddecay * decay * delta(t);
+                squares[2][h] += (ddecay * decay * delta(t)).powi(2);
+                let ddt = (dstep + ddecay * decay * a[h]) / (1.0 + (-raw(t)).exp());
+                grads[1][position(t)] = ddt;
+                grads[6][h] += ddt;
+                squares[6][h] += ddt * ddt;
+            }
+        }
+        (y, last, grads, squares)
+    }
+}
+
+fn gradients(input: &SsdInput, out: Tensor<4>) -> [Vec<f64>; 7] {
+    fn host<const D: usize>(tensor: Tensor<D>) -> Vec<f64> {
+        tensor.into_data().iter::<f64>().collect()
+    }
+    let grads = out.sum().backward();
+    [
+        host(input.x.grad(&grads).unwrap()),
+        host(input.dt.grad(&grads).unwrap()),
+        host(input.a.grad(&grads).unwrap()),
+        host(input.b.grad(&grads).unwrap()),
+        host(input.c.grad(&grads).unwrap()),
+        host(input.d.grad(&grads).unwrap()),
+        host(input.dt_bias.grad(&grads).unwrap()),
+    ]
+}
+
+const NAMES: [&str; 7] = ["dx", "ddt", "da", "db", "dc", "dd", "ddt_bias"];
+
+/// `f` against the loop; gradients may lie `slack` times further off than outputs.
+fn compare(f: fn(SsdInput) -> SsdOutput, data: &Data, places: &[Place], slack: f64) {
+    let (y, last, grads, squares) = data.expected();
+    for place in places {
+        let input = data.input(place);
+        let out = f(input.clone());
+        let upstream = place.tensor(&data.upstream, data.of_x()).autodiff();
+        let found = gradients(&input, out.y.clone() * upstream);
+        let what = |name: &str| format!("{name} of {:?}", data.dims);
+        place.assert_close(&what("y"), out.y, &y);
+        place.assert_close(&what("final_state"), out.final_state, &last);
+        for (i, (name, found)) in NAMES.iter().zip(found).enumerate() {
+            // A sum over all positions may happen to be near 0: then its terms are the measure.
+            let pairs = found.iter().zip(&grads[i]).zip(&squares[i]);
+            let (off, size) = pairs.fold((0.0, 0.0), |(off, size), ((found, want), square)| {
+                (
+                    off + (found - want).powi(2),
+                    size + (want * want).max(*square),
+                )
+            });
+            let error = (off / f64::max(size, f64::MIN_POSITIVE)).sqrt();
+            assert!(
+                off.is_finite() && error <= slack * place.allowed,
+                "{} on {}: relative RMS {error:e}",
+                what(name),
+                place.name
+            );
+        }
+    }
+}
+
+fn check(dims: Dims, seed: u64) {
+    compare(ssd, &Data::new(dims, 2.0, 2.0, seed), &places(), 3.0);
+}
+
+#[test]
+fn reference_cases() {
+    for place in places() {
+        for name in ["tiny", "ragged", "long"] {
+            let path = format!("ops/mamba2-ssd/{name}");
+            let case = Case::read(&crate::cases::fixtures(), &path).unwrap();
+            let report = block_on(crate::cases::check(&case, &place.device)).unwrap();
+            assert!(
+                report.passed && report.tensors.len() == 9,
+                "{path} on {}: {report:#?}",
+                place.name
+            );
+        }
+    }
+}
+
+#[test]
+fn values_and_gradients_match_f64() {
+    for (seed, len) in [1, 63, 64, 65, 257].into_iter().enumerate() {
+        check([2, len, 4, 5, 2, 7], seed as u64);
+    }
+    check([1, 70, 6, 64, 1, 128], 9);
+    check([1, 66, 1, 67, 1, 65], 10);
+}
+
+#[test]
+fn the_plain_form_matches_f64() {
+    let data = Data::new([2, 130, 4, 5, 2, 7], 2.0, 2.0, 1);
+    compare(reference::ssd, &data, &places()[..1], 10.0);
+}
+
+#[test]
+fn slow_and_fast_decays_match_f64() {
+    // Small steps keep the state over many chunks, large ones forget it at once; both in one sequence.
+    compare(
+        ssd,
+        &Data::new([1, 300, 2, 4, 1, 4], 1e-3, 2.0, 1),
+        &places(),
+        3.0,
+    );
+    compare(
+        ssd,
+        &Data::new([1, 150, 2, 4, 1, 4], 100.0, 8.0, 2),
+        &places(),
+        3.0,
+    );
+}
+
+#[test]
+fn extreme_steps_give_numbers() {
+    for (rate, step) in [(1e6, 1e4), (1e-30, 1e4), (16.0, 1e4), (1e30, 100.0)] {
+        let data = Data::new([1, 130, 2, 4, 1, 4], rate, step, 3);
+        for place in places() {
+            let input = data.input(&place);
+            let out = ssd(input.clone());
+            let found = gradients(&input, out.y.clone());
+            let y = out.y.into_data();
+            assert!(y.iter::<f64>().all(f64::is_finite), "y on {}", place.name);
+            for (name, found) in NAMES.iter().zip(found) {
+                assert!(
+                    found.iter().all(|value| value.is_finite()),
+                    "{name} on {} at rate {rate:e}, step {step:e}",
+                    place.name
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn prefill_then_steps_equal_the_whole() {
+    let dims = [2, 75, 4, 6, 2, 9];
+    let data = Data::new(dims, 2.0, 2.0, 5);
+    let (y, last, ..) = data.expected();
+    for place in places() {
+        let SsdInput {
+            x,
+            dt,
+            a,
+            b,
+            c,
+            d,
+            dt_bias,
+            ..
+        } = data.input(&place);
+        let (x, dt, b, c) = (x.inner(), dt.inner(), b.inner(), c.inner());
+        let (a, d, dt_bias) = (a.inner(), d.inner(), dt_bias.inner());
+        let part = |from: usize, len: usize, state: Option<Tensor<4>>| {
+            ssd(SsdInput {
+                x: x.clone().narrow(1, from, len),
+                dt: dt.clone().narrow(1, from, len),
+                a: a.clone(),
+                b: b.clone().narrow(1, from, len),
+                c: c.clone().narrow(1, from, len),
+                d: d.clone(),
+                dt_bias: dt_bias.clone(),
+                initial_state: state,
+            })
+        };
+        let first = part(0, 3, None);
+        let second = part(3, 67, Some(first.final_state.clone()));
+        let mut outputs = vec![first.y, second.y];
+        let kept = second.final_state.clone();
+        let mut state = second.final_state;
+        for t in 70..75 {
+            let (y, next) = ssd_step(
+                x.clone().narrow(1, t, 1).squeeze_dim(1),
+                dt.clone().narrow(1, t, 1).squeeze_dim(1),
+                a.clone(),
+                b.clone().narrow(1, t, 1).squeeze_dim(1),
+                c.clone().narrow(1, t, 1).squeeze_dim(1),
+                d.clone(),
+                dt_bias.clone(),
+                state,
+            );
+            outputs.push(y.unsqueeze_dim(1));
+            state = next;
+        }
+        place.assert_close("y", Tensor::cat(outputs, 1), &y);
+        place.assert_close("state", state, &last);
+        // The step changes a state in place only where nobody else holds it.
+        let again = part(3, 67, Some(first.final_state)).final_state;
+        let want: Vec<f64> = again.into_data().iter::<f64>().collect();
+        place.assert_close("a state that is held", kept, &want);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(5))]
+    #[test]
+    fn any_size(
+        batch in 1usize..3,
+        len in 1usize..140,
+        sharing in 1usize..6,
+        groups in 1usize..3,
+        width in 1usize..14,
+        state in 1usize..20,
+        seed in 0u64..1000,
+    ) {
+        check([batch, len, sharing * groups, width, groups, state], seed);
+    }
+}
+
+/// `cargo test --release -p caldera-shaders ssd_against_plain -- --ignored --nocapture --test-threads 1`
+#[test]
+#[ignore = "a measurement"]
+fn ssd_against_plain_operations() {
+    for place in places() {
+        let sizes: &[Dims] = match place.name {
+            "flex" => &[
+                [1, 1024, 4, 64, 1, 128],
+                [1, 4096, 4, 64, 1, 128],
+                [1, 16384, 4, 64, 1, 128],
+                [4, 512, 12, 64, 1, 64],
+                [2, 512, 8, 16, 1, 16],
+            ],
+            _ => &[
+                [1, 256, 4, 64, 1, 128],
+                [1, 1024, 4, 64, 1, 128],
+                [1, 256, 4, 16, 1, 16],
+            ],
+        };
+        for &dims in sizes {
+            let data = Data::new(dims, 2.0, 2.0, 1);
+            let time = |f: fn(SsdInput) -> SsdOutput, backward: bool| {
+                let input = data.input(&place);
+                let _ = input.d.clone().inner().into_data();
+                let start = std::time::Instant::now();
+                let y = f(input.clone()).y;
+                if backward {
+                    let grads = y.sum().backward();
+                    let _ = input.dt.grad(&grads).unwrap().sum().into_data();
+                    let _ = input.b.grad(&grads).unwrap().sum().into_data();
+                } else {
+                    let _ = y.inner().sum().into_data();
+                }
+                start.elapsed().as_secs_f64() * 1e3
+            };
+            for backward in [false, true] {
+                let (mut fused, mut plain) = (f64::INFINITY, f64::INFINITY);
+                for _ in 0..3 {
+                    fused = fused.min(time(ssd, backward));
+                    plain = plain.min(time(reference::ssd, backward));
+                }
+                println!(
+                    "ssd {dims:?} on {}, {}: {fused:.2} ms, plain {plain:.2} ms, ratio {:.2}",
+                    place.name,
+                    if backward {
+                        "forward and backward"
+                    } else {
+                        "forward"
+                    },
+                    plain / fused
+                );
+            }
+        }
+    }
+}

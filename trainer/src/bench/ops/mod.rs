@@ -1,0 +1,409 @@
+//! Every operator at the sizes of real layers over length: time, bandwidth and arithmetic by count, against the device's own rates and
+//! against the same in plain Burn operations.
+//!
+//! An operator is one file here that says what it takes and how much work it is ([`operator::Operator`]), and one line in [`ALL`].
+
+mod causal_conv1d;
+mod gelu;
+mod layer_norm;
+mod linear;
+mod linformer_attention;
+pub mod measure;
+pub mod operator;
+pub mod rates;
+mod reverse_padded;
+mod softmax_attention;
+#[cfg(test)]
+mod tests;
+
+use super::statistics::{log_log_slope, quantile};
+use anyhow::{Result, bail};
+use burn::tensor::Device;
+use measure::{Clock, Form, Problem, check};
+use operator::{ModelShape, Operator, Size, Work};
+use rates::Rates;
+use serde::Serialize;
+
+/// Every operator that is measured.
+pub static ALL: [&dyn Operator; 7] = [
+    &softmax_attention::SoftmaxAttention,
+    &linformer_attention::LinformerAttention,
+    &layer_norm::LayerNorm,
+    &gelu::Gelu,
+    &linear::Linear,
+    &causal_conv1d::CausalConv1d,
+    &reverse_padded::ReversePadded,
+];
+
+/// Slopes are taken over these lengths: below, costs that do not depend on length weigh too much.
+const SLOPE_LENGTHS: (usize, usize) = (1024, 16_384);
+
+/// What to measure.
+pub struct Plan {
+    /// Operators.
+    pub operators: Vec<&'static dyn Operator>,
+    /// Models whose layers they are sized for; an operator that a model has not is left out there.
+    pub models: Vec<&'static ModelShape>,
+    /// Sequence lengths, rising.
+    pub lengths: Vec<usize>,
+    /// Sequences.
+    pub batch: usize,
+    /// Most timed runs of a pass.
+    pub runs: usize,
+    /// Seconds for the runs of one pass at one length; a length at which a single run would take longer is left out.
+    pub budget_s: f64,
+    /// Bytes that the plain form may hold.
+    pub reference_bytes: f64,
+    /// Operations of a check, both passes together: lengths that need more are covered by the check at the longest that does not.
+    pub check_flops: f64,
+    /// Small sizes for the device's own rates.
+    pub quick: bool,
+}
+
+/// Forward or backward.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Pass {
+    /// Without a graph.
+    Forward,
+    /// From a gradient of ones to every argument's gradient, the forward pass not counted.
+    Backward,
+}
+
+/// One pass of one operator at one length.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Point {
+    /// Name of the operator.
+    pub operator: &'static str,
+    /// Model whose layer it is sized for.
+    pub shape: &'static str,
+    /// Sequences.
+    pub batch: usize,
+    /// Positions of each.
+    pub length: usize,
+    /// Which pass.
+    pub pass: Pass,
+    /// Half of the runs were faster.
+    pub median_ms: f64,
+    /// A tenth of the runs was faster.
+    pub p10_ms: f64,
+    /// Nine tenths of the runs were faster.
+    pub p90_ms: f64,
+    /// Timed runs.
+    pub runs: usize,
+    /// Bytes that must be read or written, by count.
+    pub bytes: f64,
+    /// Operations, by count.
+    pub flops: f64,
+    /// Achieved bandwidth.
+    pub gb_s: f64,
+    /// Achieved arithmetic.
+    pub gflop_s: f64,
+    /// Share of the device's copy.
+    pub copy_fraction: f64,
+    /// Share of the device's matrix product.
+    pub matmul_fraction: f64,
+    /// Length at which the operator was held against its oracle in this run.
+    pub checked_length: usize,
+    /// Median of the plain form, run in turns with the operator.
+    pub reference_ms: Option<f64>,
+    /// Time of the plain form over that of the operator: above 1 the operator is faster.
+    pub ratio: Option<f64>,
+    /// Why there is no ratio.
+    pub ratio_reason: Option<String>,
+}
+
+/// How one pass of one operator grows with length.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Series {
+    /// Name of the operator.
+    pub operator: &'static str,
+    /// Model whose layer it is sized for.
+    pub shape: &'static str,
+    /// Which pass.
+    pub pass: Pass,
+    /// Log-log slope of the median over length, from 1,024 to 16,384; none with fewer than two lengths there.
+    pub slope: Option<f64>,
+    /// Longest length at which the plain form fitted.
+    pub ratio_length: Option<usize>,
+    /// The ratio there.
+    pub ratio: Option<f64>,
+}
+
+/// A length that was not measured.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Skipped {
+    /// Name of the operator.
+    pub operator: &'static str,
+    /// Model whose layer it is sized for.
+    pub shape: &'static str,
+    /// The length.
+    pub length: usize,
+    /// Why.
+    pub reason: String,
+}
+
+/// Everything measured.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Report {
+    /// The device's own rates.
+    #[serde(flatten)]
+    pub rates: Rates,
+    /// By operator, model, length and pass.
+    pub points: Vec<Point>,
+    /// By operator, model and pass.
+    pub series: Vec<Series>,
+    /// What would have taken too long.
+    pub skipped: Vec<Skipped>,
+}
+
+/// Measures; `done` hears of the points of a length as they come.
+///
+/// # Errors
+/// When an operator does not agree with its oracle, when there is nothing to measure, or when the device fails.
+pub fn sweep(plan: &Plan, device: &Device, mut done: impl FnMut(&[Point])) -> Result<Report> {
+    if plan.lengths.is_empty() || plan.lengths.contains(&0) || plan.batch == 0 || plan.runs == 0 {
+        bail!("nothing to measure: expected lengths, sequences and runs of at least 1");
+    }
+    let rates = Rates::measure(device, plan.quick)?;
+    let mut report = Report {
+        rates,
+        points: Vec::new(),
+        series: Vec::new(),
+        skipped: Vec::new(),
+    };
+    for &operator in &plan.operators {
+        for &model in plan.models.iter().filter(|model| operator.applies(model)) {
+            let start = report.points.len();
+            lengths(plan, operator, model, device, &mut report, &mut done)?;
+            report.series.extend(series(&report.points[start..]));
+        }
+    }
+    if report.points.is_empty() {
+        bail!("nothing to measure: none of the shapes has one of the operators");
+    }
+    Ok(report)
+}
+
+fn lengths(
+    plan: &Plan,
+    operator: &'static dyn Operator,
+    model: &'static ModelShape,
+    device: &Device,
+    report: &mut Report,
+    done: &mut impl FnMut(&[Point]),
+) -> Result<()> {
+    // A pass of the plain form and how long it took, to tell whether a longer one is worth waiting for.
+    let mut plain = [None, None];
+    let mut slowest: Option<(Size, f64)> = None;
+    let mut checked = 0;
+    for &len in &plan.lengths {
+        let size = Size {
+            model,
+            batch: plan.batch,
+            len,
+        };
+        if let Some((shorter, ms)) = &slowest {
+            let expected_ms = ms * flops(operator, &size) / flops(operator, shorter);
+            if expected_ms > plan.budget_s * 1e3 {
+                report.skipped.push(Skipped {
+                    operator: operator.name(),
+                    shape: model.name,
+                    length: len,
+                    reason: format!(
+                        "a pass took {ms:.0} ms at {} positions: about {expected_ms:.0} ms here, the budget is {:.0}",
+                        shorter.len,
+                        plan.budget_s * 1e3
+                    ),
+                });
+                continue;
+            }
+        }
+        if checked == 0 || flops(operator, &size) <= plan.check_flops {
+            check(operator, size, device)?;
+            checked = len;
+        }
+        let problem = Problem::new(operator, size, device);
+        let passes = [
+            Some((Pass::Forward, operator.forward(&size))),
+            operator.backward(&size).map(|work| (Pass::Backward, work)),
+        ];
+        let first = report.points.len();
+        for (pass, work) in passes.into_iter().flatten() {
+            let timing = time(
+                plan,
+                &problem,
+                operator,
+                &size,
+                pass,
+                &mut plain[pass as usize],
+            )?;
+            report
+                .points
+                .push(timing.point(operator, &size, pass, work, &report.rates, checked));
+        }
+        let points = &report.points[first..];
+        let most = points.iter().map(|p| p.median_ms).fold(0.0, f64::max);
+        slowest = Some((size, most));
+        done(points);
+    }
+    Ok(())
+}
+
+/// Operations of both passes, or bytes where those are more.
+fn flops(operator: &dyn Operator, size: &Size) -> f64 {
+    let work = |work: Work| work.flops.max(work.bytes);
+    work(operator.forward(size)) + operator.backward(size).map_or(0.0, work)
+}
+
+/// What one pass at one length gave.
+struct Timing {
+    median_ms: f64,
+    p10_ms: f64,
+    p90_ms: f64,
+    runs: usize,
+    /// Median of the plain form, or why there is none.
+    reference: Result<f64, String>,
+}
+
+/// Times a pass and its plain form in turns. `plain` holds length and milliseconds of the plain form's last length.
+fn time(
+    plan: &Plan,
+    problem: &Problem,
+    operator: &dyn Operator,
+    size: &Size,
+    pass: Pass,
+    plain: &mut Option<(usize, f64)>,
+) -> Result<Timing> {
+    let once = |form: Form, clock: &Clock| match pass {
+        Pass::Forward => clock.forward(|| Ok(problem.forward(form))),
+        Pass::Backward => clock.backward(|| problem.graph(form)),
+    };
+    let warm = |form: Form| -> Result<(Clock, f64)> {
+        let clock = Clock::new(problem.device(), || Ok(problem.forward(form)))?;
+        let first = once(form, &clock)?;
+        Ok((clock, first))
+    };
+    let limit_ms = plan.budget_s * 1e3;
+    let (clock, first_ms) = warm(Form::Fused)?;
+    let reason = reference_reason(plan, operator, size, *plain);
+    let mut reference = None;
+    if reason.is_none() {
+        let (plain_clock, plain_ms) = warm(Form::Plain)?;
+        *plain = Some((size.len, plain_ms));
+        reference = Some((plain_clock, plain_ms));
+    }
+    let a_run = clock.calls() * first_ms + reference.as_ref().map_or(0.0, |(c, ms)| c.calls() * ms);
+    let runs = ((limit_ms / a_run.max(1e-6)) as usize).clamp(1, plan.runs);
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    for run in 0..runs {
+        // Turn and turn about, so that a machine that slows down slows both.
+        if run % 2 == 0 {
+            ours.push(once(Form::Fused, &clock)?);
+        }
+        if let Some((clock, _)) = &reference {
+            theirs.push(once(Form::Plain, clock)?);
+        }
+        if run % 2 == 1 {
+            ours.push(once(Form::Fused, &clock)?);
+        }
+    }
+    Ok(Timing {
+        median_ms: quantile(&ours, 0.5),
+        p10_ms: quantile(&ours, 0.1),
+        p90_ms: quantile(&ours, 0.9),
+        runs,
+        reference: match reason {
+            None => Ok(quantile(&theirs, 0.5)),
+            Some(reason) => Err(reason),
+        },
+    })
+}
+
+/// Why the plain form is not run at this size.
+fn reference_reason(
+    plan: &Plan,
+    operator: &dyn Operator,
+    size: &Size,
+    last: Option<(usize, f64)>,
+) -> Option<String> {
+    let bytes = operator.reference_bytes(size);
+    if bytes > plan.reference_bytes {
+        return Some(format!(
+            "the plain form needs about {:.0} MiB, the limit is {:.0}",
+            bytes / f64::from(1 << 20),
+            plan.reference_bytes / f64::from(1 << 20)
+        ));
+    }
+    let (len, ms) = last?;
+    let shorter = Size { len, ..*size };
+    let expected_ms =
+        ms * operator.forward(size).flops.max(1.0) / operator.forward(&shorter).flops.max(1.0);
+    (expected_ms > plan.budget_s * 1e3).then(|| {
+        format!(
+            "the plain form took {ms:.0} ms at {len} positions: about {expected_ms:.0} ms here, the budget is {:.0}",
+            plan.budget_s * 1e3
+        )
+    })
+}
+
+impl Timing {
+    fn point(
+        self,
+        operator: &dyn Operator,
+        size: &Size,
+        pass: Pass,
+        work: Work,
+        rates: &Rates,
+        checked_length: usize,
+    ) -> Point {
+        let gb_s = work.bytes / self.median_ms / 1e6;
+        let gflop_s = work.flops / self.median_ms / 1e6;
+        Point {
+            operator: operator.name(),
+            shape: size.model.name,
+            batch: size.batch,
+            length: size.len,
+            pass,
+            median_ms: self.median_ms,
+            p10_ms: self.p10_ms,
+            p90_ms: self.p90_ms,
+            runs: self.runs,
+            bytes: work.bytes,
+            flops: work.flops,
+            gb_s,
+            gflop_s,
+            copy_fraction: gb_s / rates.copy_gb_s,
+            matmul_fraction: gflop_s / rates.matmul_gflop_s,
+            checked_length,
+            reference_ms: self.reference.as_ref().ok().copied(),
+            ratio: self.reference.as_ref().ok().map(|ms| ms / self.median_ms),
+            ratio_reason: self.reference.err(),
+        }
+    }
+}
+
+/// The growth of one operator's passes at one shape.
+fn series(points: &[Point]) -> Vec<Series> {
+    [Pass::Forward, Pass::Backward]
+        .into_iter()
+        .filter_map(|pass| {
+            let points: Vec<_> = points.iter().filter(|p| p.pass == pass).collect();
+            let last = points.last()?;
+            let curve: Vec<_> = points
+                .iter()
+                .filter(|p| p.length <= SLOPE_LENGTHS.1)
+                .map(|p| (p.length as f64, p.median_ms))
+                .collect();
+            let with_ratio = points.iter().rev().find(|p| p.ratio.is_some());
+            Some(Series {
+                operator: last.operator,
+                shape: last.shape,
+                pass,
+                slope: log_log_slope(&curve, SLOPE_LENGTHS.0 as f64),
+                ratio_length: with_ratio.map(|p| p.length),
+                ratio: with_ratio.and_then(|p| p.ratio),
+            })
+        })
+        .collect()
+}
