@@ -113,7 +113,7 @@ proptest! {
 
     /// A sample alone gives what it gives in a padded batch, whatever the padding holds.
     #[test]
-    fn padding_changes_nothing(lengths in prop::collection::vec(1usize..40, 1..4), padding in 0u32..320, kind in 0usize..5) {
+    fn padding_changes_nothing(lengths in prop::collection::vec(1usize..40, 1..4), padding in 0u32..320, kind in 0usize..7) {
         let model = kinds().swap_remove(kind);
         let rows: Vec<_> = lengths.iter().enumerate().map(|(i, &n)| sample(n, i as u32)).collect();
         let run = |rows: &[Vec<u32>]| {
@@ -134,7 +134,7 @@ proptest! {
 
     /// What comes later changes nothing before it.
     #[test]
-    fn no_position_sees_a_later_one(length in 2usize..30, kind in 0usize..5, token in 0u32..320) {
+    fn no_position_sees_a_later_one(length in 2usize..30, kind in 0usize..7, token in 0u32..320) {
         let model = kinds().swap_remove(kind);
         let (before, mut after) = (sample(length, 1), sample(length, 1));
         after[length - 1] = token;
