@@ -226,6 +226,7 @@ impl Walk for Layer {
 
 /// The norm behind the last layer.
 #[derive(Debug, Clone)]
+#[expect(clippy::large_enum_variant, reason = "a model has one")]
 pub(crate) enum FinalNorm {
     Layer(LayerNorm),
     Rms(RmsNorm),

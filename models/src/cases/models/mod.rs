@@ -64,13 +64,13 @@ async fn compare_gradients(
     });
     for name in names {
         match found.remove(name) {
-            Some((shape, Some(gradient))) => match shape.as_slice() {
-                &[rows, columns] => {
+            Some((shape, Some(gradient))) => match *shape.as_slice() {
+                [rows, columns] => {
                     comparer
                         .compare(name, gradient.reshape([rows, columns]))
                         .await
                 }
-                &[out, input, width] => {
+                [out, input, width] => {
                     comparer
                         .compare(name, gradient.reshape([out, input, width]))
                         .await
