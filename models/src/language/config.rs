@@ -120,4 +120,12 @@ impl LanguageConfig {
             LanguageArchitecture::Mamba => None,
         }
     }
+
+    /// The sizes of the Mamba mixer, if it has one.
+    pub fn mamba(&self) -> Option<MambaConfig> {
+        match self.mixer {
+            LanguageMixer::Mamba(mamba) => Some(mamba),
+            LanguageMixer::Attention | LanguageMixer::Mamba2(_) => None,
+        }
+    }
 }
