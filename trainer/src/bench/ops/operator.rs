@@ -232,6 +232,6 @@ pub trait Operator: Sync {
 
 /// `tensor` as one row.
 pub fn row<const D: usize>(tensor: Tensor<D>) -> Tensor<1> {
-    let values = tensor.dims().iter().product();
+    let values: usize = tensor.dims().iter().product();
     tensor.reshape([values])
 }
