@@ -3,7 +3,9 @@
 //! * [`checkpoint`]: Hugging Face folders (`config.json`, `model.safetensors`, `tokenizer.json`), in and out.
 //! * [`text`]: BERT and RoBERTa, bare or with a sequence classification head, with softmax attention or
 //!   with Linformer attention in its place.
-//! * [`language`]: GPT-NeoX with softmax attention or with Mamba mixers in its place, and the pure Mamba.
+//! * [`language`]: GPT-NeoX with softmax attention or with Mamba mixers in its place, and the pure Mamba
+//!   and Mamba-2.
+//! * [`mamba`]: the mixers with a state.
 //! * [`convert`](mod@convert): a transformer into its linear student, every transformer parameter carried over.
 //! * [`layers`]: what they are made of, and how parameters are walked.
 //! * [`tokenizer`]: the `tokenizers` crate behind the few calls that the models need.
@@ -18,6 +20,7 @@ pub mod convert;
 mod error;
 pub mod language;
 pub mod layers;
+pub mod mamba;
 pub mod pair;
 mod settings;
 pub mod text;
@@ -28,10 +31,10 @@ pub use convert::{ConvertOptions, MambaOptions, ProjectionInit, convert, convert
 pub use error::ModelError;
 pub use language::{
     DecodeState, GenerateOptions, Generation, GptNeoXConfig, LanguageArchitecture, LanguageBatch,
-    LanguageConfig, LanguageMixer, LanguageModel, LanguageOutput, LanguageStates, MambaConfig,
-    Sampling, Stop,
+    LanguageConfig, LanguageMixer, LanguageModel, LanguageOutput, LanguageStates, Sampling, Stop,
 };
 pub use layers::{ParameterMut, ParameterRef, Parameters};
+pub use mamba::{Mamba2Config, MambaConfig};
 pub use pair::{Pair, PairData, PairFile, PairSample, PairScores, PairSide};
 pub use text::{
     Architecture, Family, ForwardOptions, LinformerConfig, Mixer, Sharing, TextBatch, TextConfig,

@@ -56,6 +56,16 @@ fn pure_mamba() {
 }
 
 #[test]
+fn pure_mamba2() {
+    passes("models/mamba2-tiny", &Device::flex());
+}
+
+#[test]
+fn pure_mamba2_with_groups() {
+    passes("models/mamba2-tiny-groups", &Device::flex());
+}
+
+#[test]
 fn byte_level_bpe() {
     passes("tokenizers/bpe", &Device::flex());
 }
@@ -75,6 +85,8 @@ fn models_on_wgpu() {
         "models/gpt-neox-tiny",
         "models/gpt-neox-tiny-sequential",
         "models/mamba-tiny",
+        "models/mamba2-tiny",
+        "models/mamba2-tiny-groups",
     ] {
         passes(path, &device);
     }

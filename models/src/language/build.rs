@@ -2,13 +2,11 @@
 
 use super::Names;
 use super::attention::Attention;
-use super::config::{
-    GptNeoXConfig, LanguageArchitecture, LanguageConfig, LanguageMixer, MambaConfig,
-};
+use super::config::{GptNeoXConfig, LanguageArchitecture, LanguageConfig, LanguageMixer};
 use super::layers::{FinalNorm, GptNeoXLayer, Layer, MambaLayer, TokenMixer};
-use super::mamba::{Convolution, MambaMixer};
 use crate::ModelError;
 use crate::layers::{Init, Parts, Table, dotted};
+use crate::mamba::{Mamba2Mixer, MambaMixer, StateSpaceMixer};
 
 /// Puts a model's parts together from a source.
 pub(crate) struct Builder<'a> {
@@ -33,26 +31,17 @@ impl Builder<'_> {
     pub fn layer(&mut self, index: usize, names: &Names) -> Result<Layer, ModelError> {
         let config = self.config;
         let name = dotted(names.layers, &index.to_string());
-        match (&config.architecture, config.mixer) {
-            (LanguageArchitecture::GptNeoX(neox), mixer) => {
-                Ok(Layer::GptNeoX(self.gpt_neox(&name, neox, mixer)?))
+        Ok(match &config.architecture {
+            LanguageArchitecture::GptNeoX(neox) => {
+                Layer::GptNeoX(self.gpt_neox(&name, neox, config.mixer)?)
             }
-            (LanguageArchitecture::Mamba, LanguageMixer::Mamba(mamba)) => {
-                Ok(Layer::Mamba(MambaLayer {
-                    norm: self
-                        .parts
-                        .rms_norm(&dotted(&name, "norm"), config.hidden_size)?,
-                    mixer: self.mamba(&dotted(&name, "mixer"), mamba)?,
-                }))
-            }
-            (LanguageArchitecture::Mamba, LanguageMixer::Attention) => Err(ModelError::Config {
-                file: "config.json".to_string(),
-                key: "caldera.mixer".to_string(),
-                expected: "mamba in a model of type mamba".to_string(),
-                found: "softmax".to_string(),
-                advice: "Take a GPT-NeoX for softmax attention".to_string(),
+            LanguageArchitecture::Mamba => Layer::Mamba(MambaLayer {
+                norm: self
+                    .parts
+                    .rms_norm(&dotted(&name, "norm"), config.hidden_size)?,
+                mixer: self.state_space(&dotted(&name, "mixer"), config.mixer)?,
             }),
-        }
+        })
     }
 
     fn gpt_neox(
@@ -78,9 +67,7 @@ impl Builder<'_> {
                     dense: parts.linear(&name("attention.dense"), [h, h], init, bias)?,
                 })
             }
-            LanguageMixer::Mamba(mamba) => {
-                TokenMixer::Mamba(self.mamba(&name("attention.mamba"), mamba)?)
-            }
+            mixer => TokenMixer::StateSpace(self.state_space(&name("attention.mamba"), mixer)?),
         };
         let parts = &mut self.parts;
         Ok(GptNeoXLayer {
@@ -92,40 +79,31 @@ impl Builder<'_> {
         })
     }
 
-    /// A Mamba mixer. Fresh, as the source has it: A_log = ln(1..N), D = 1, the bias of the step sizes so that these
-    /// are log-uniform in [0.001, 0.1], their weight uniform within dt_rank^-½; projections and convolution as PyTorch
-    /// starts them, uniform within (values in the sum)^-½.
-    pub fn mamba(&mut self, name: &str, mamba: MambaConfig) -> Result<MambaMixer, ModelError> {
-        let h = self.config.hidden_size;
-        let MambaConfig {
-            d_state: n,
-            dt_rank: rank,
-            ..
-        } = mamba;
-        let d = mamba.expand * h;
-        let within = |fan_in: usize| Init::Uniform((fan_in as f64).powf(-0.5));
-        let name = |part: &str| dotted(name, part);
+    /// A mixer with a state.
+    pub fn state_space(
+        &mut self,
+        name: &str,
+        mixer: LanguageMixer,
+    ) -> Result<StateSpaceMixer, ModelError> {
+        let (width, eps) = (self.config.hidden_size, self.config.norm_eps);
         let parts = &mut self.parts;
-        let taps = [d, 1, mamba.d_conv];
-        let conv1d = Convolution {
-            weight: parts.tensor(&name("conv1d.weight"), taps, within(mamba.d_conv))?,
-            bias: match mamba.conv_bias {
-                true => Some(parts.tensor(&name("conv1d.bias"), [d], within(mamba.d_conv))?),
-                false => None,
-            },
-        };
-        let mut dt_proj = parts.linear(&name("dt_proj"), [d, rank], within(rank), false)?;
-        let steps = Init::InverseSoftplus(0.001, 0.1);
-        dt_proj.bias = Some(parts.tensor(&name("dt_proj.bias"), [d], steps)?);
-        Ok(MambaMixer {
-            in_proj: parts.linear(&name("in_proj"), [2 * d, h], within(h), mamba.proj_bias)?,
-            conv1d,
-            x_proj: parts.linear(&name("x_proj"), [rank + 2 * n, d], within(d), false)?,
-            dt_proj,
-            a_log: parts.tensor(&name("A_log"), [d, n], Init::LogOfCount)?,
-            d: parts.tensor(&name("D"), [d], Init::Ones)?,
-            out_proj: parts.linear(&name("out_proj"), [h, d], within(d), mamba.proj_bias)?,
-        })
+        match mixer {
+            LanguageMixer::Mamba(mamba) => {
+                let mixer = MambaMixer::build(parts, name, width, mamba)?;
+                Ok(StateSpaceMixer::Mamba(mixer))
+            }
+            LanguageMixer::Mamba2(mamba) => {
+                let mixer = Mamba2Mixer::build(parts, name, width, mamba, eps)?;
+                Ok(StateSpaceMixer::Mamba2(mixer))
+            }
+            LanguageMixer::Attention => Err(ModelError::Config {
+                file: "config.json".to_string(),
+                key: "caldera.mixer".to_string(),
+                expected: "a mixer with a state in a model of type mamba".to_string(),
+                found: "softmax".to_string(),
+                advice: "Take a GPT-NeoX for softmax attention".to_string(),
+            }),
+        }
     }
 
     /// The norm behind the last layer.

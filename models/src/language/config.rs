@@ -3,15 +3,15 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::ModelError;
-use crate::layers::{Activation, dotted};
+use crate::layers::Activation;
+use crate::{Mamba2Config, MambaConfig};
 
 /// What a layer is made of.
 #[derive(Debug, Clone, PartialEq)]
 pub enum LanguageArchitecture {
     /// `GPTNeoXForCausalLM`: a mixer and a feed-forward block, each behind a layer norm.
     GptNeoX(GptNeoXConfig),
-    /// `MambaForCausalLM`: a Mamba mixer behind an RMS norm.
+    /// `MambaForCausalLM` or `Mamba2ForCausalLM`: a mixer of that kind behind an RMS norm.
     Mamba,
 }
 
@@ -38,59 +38,6 @@ pub struct GptNeoXConfig {
     pub hidden_dropout: f64,
 }
 
-/// Sizes of a Mamba mixer (Gu & Dao 2023, arXiv 2312.00752).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct MambaConfig {
-    /// States of a channel.
-    pub d_state: usize,
-    /// Width of the convolution.
-    pub d_conv: usize,
-    /// Channels of the mixer: `expand` times `hidden_size`.
-    pub expand: usize,
-    /// Width that the step sizes are projected from.
-    pub dt_rank: usize,
-    /// Whether the convolution has a bias.
-    pub conv_bias: bool,
-    /// Whether `in_proj` and `out_proj` have biases.
-    pub proj_bias: bool,
-}
-
-impl MambaConfig {
-    /// The sizes that the source takes for a model of this width: 16 states, convolution of 4, twice the width, and
-    /// a step size projected from `hidden_size / 16`, rounded up.
-    pub fn for_width(hidden_size: usize) -> Self {
-        Self {
-            d_state: 16,
-            d_conv: 4,
-            expand: 2,
-            dt_rank: hidden_size.div_ceil(16),
-            conv_bias: true,
-            proj_bias: false,
-        }
-    }
-
-    /// Whether a mixer can have these sizes; `file` and `section` are named in messages.
-    pub(crate) fn check(&self, file: &str, section: &str) -> Result<(), ModelError> {
-        for (key, value, least) in [
-            ("d_state", self.d_state, 1),
-            ("d_conv", self.d_conv, 2),
-            ("expand", self.expand, 1),
-            ("dt_rank", self.dt_rank, 1),
-        ] {
-            if value < least {
-                return Err(ModelError::Config {
-                    file: file.to_string(),
-                    key: dotted(section, key),
-                    expected: format!("a whole number of at least {least}"),
-                    found: value.to_string(),
-                    advice: "Correct the value".to_string(),
-                });
-            }
-        }
-        Ok(())
-    }
-}
-
 /// What mixes the positions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LanguageMixer {
@@ -99,6 +46,8 @@ pub enum LanguageMixer {
     Attention,
     /// A selective state space: work grows with the length, the memory of decoding does not grow.
     Mamba(MambaConfig),
+    /// The same with one decay a head; only in a [`LanguageArchitecture::Mamba`].
+    Mamba2(Mamba2Config),
 }
 
 impl LanguageMixer {
@@ -107,6 +56,7 @@ impl LanguageMixer {
         match self {
             Self::Attention => "softmax",
             Self::Mamba(_) => "mamba",
+            Self::Mamba2(_) => "mamba2",
         }
     }
 }
@@ -175,7 +125,7 @@ impl LanguageConfig {
     pub fn mamba(&self) -> Option<MambaConfig> {
         match self.mixer {
             LanguageMixer::Mamba(mamba) => Some(mamba),
-            LanguageMixer::Attention => None,
+            LanguageMixer::Attention | LanguageMixer::Mamba2(_) => None,
         }
     }
 }

@@ -2,12 +2,10 @@
 
 use serde_json::{Map, Value, json};
 
-use super::config::{
-    GptNeoXConfig, LanguageArchitecture, LanguageConfig, LanguageMixer, MambaConfig,
-};
-use crate::ModelError;
+use super::config::{GptNeoXConfig, LanguageArchitecture, LanguageConfig, LanguageMixer};
 use crate::layers::Activation;
 use crate::settings::Settings;
+use crate::{Mamba2Config, MambaConfig, ModelError};
 
 const AGAIN: &str = "Export the student again with this version";
 
@@ -22,10 +20,17 @@ impl LanguageConfig {
         r.take("architectures");
         match model_type.as_ref().and_then(Value::as_str) {
             Some("gpt_neox") => Self::read_gpt_neox(r),
-            Some("mamba") => Self::read_mamba(r),
+            Some("mamba") => {
+                let mixer = mamba(&mut r)?;
+                Self::read_mamba(r, mixer)
+            }
+            Some("mamba2") => {
+                let mixer = mamba2(&mut r)?;
+                Self::read_mamba(r, mixer)
+            }
             found => Err(r.error(
                 "model_type",
-                "gpt_neox or mamba",
+                "gpt_neox, mamba or mamba2",
                 found.unwrap_or("nothing"),
                 "Give a GPT-NeoX (Pythia) or Mamba checkpoint; other language models are not supported",
             )),
@@ -72,8 +77,10 @@ impl LanguageConfig {
         })
     }
 
-    fn read_mamba(mut r: Settings<'_>) -> Result<Self, ModelError> {
-        let hidden_size = r.integer("hidden_size", Some(768))?;
+    /// A pure Mamba or Mamba-2; transformers' defaults of the two differ.
+    fn read_mamba(mut r: Settings<'_>, mixer: LanguageMixer) -> Result<Self, ModelError> {
+        let first = matches!(mixer, LanguageMixer::Mamba(_));
+        let default = |mamba: usize, mamba2: usize| Some(if first { mamba } else { mamba2 });
         if let Some(activation) = r.take("hidden_act") {
             if activation != "silu" {
                 let found = activation.to_string();
@@ -82,35 +89,20 @@ impl LanguageConfig {
             }
             r.map.insert("hidden_act".to_string(), activation);
         }
-        let usual = MambaConfig::for_width(hidden_size);
-        // "auto" is the usual rank.
-        let auto = r.map.get("time_step_rank").is_some_and(|v| v == "auto");
-        if auto {
-            r.take("time_step_rank");
-        }
-        let mamba = MambaConfig {
-            d_state: r.integer("state_size", Some(usual.d_state))?,
-            d_conv: r.integer("conv_kernel", Some(usual.d_conv))?,
-            expand: r.integer("expand", Some(usual.expand))?,
-            dt_rank: r.integer("time_step_rank", Some(usual.dt_rank))?,
-            conv_bias: r.flag("use_conv_bias")?.unwrap_or(true),
-            proj_bias: r.flag("use_bias")?.unwrap_or(false),
-        };
-        mamba.check(r.file, "")?;
         let caldera = match r.take("caldera") {
             Some(Value::Object(map)) => map,
             _ => Map::new(),
         };
         Ok(Self {
             architecture: LanguageArchitecture::Mamba,
-            mixer: LanguageMixer::Mamba(mamba),
-            vocab_size: r.integer("vocab_size", Some(50280))?,
-            hidden_size,
-            num_hidden_layers: r.integer("num_hidden_layers", Some(32))?,
+            mixer,
+            vocab_size: r.integer("vocab_size", default(50280, 32768))?,
+            hidden_size: r.integer("hidden_size", default(768, 4096))?,
+            num_hidden_layers: r.integer("num_hidden_layers", default(32, 64))?,
             norm_eps: r.number("layer_norm_epsilon", 0.0..1.0)?.unwrap_or(1e-5),
             initializer_range: r.number("initializer_range", 0.0..10.0)?.unwrap_or(0.1),
-            tie_word_embeddings: r.flag("tie_word_embeddings")?.unwrap_or(true),
-            eos_token_ids: ends(&mut r, Some(0))?,
+            tie_word_embeddings: r.flag("tie_word_embeddings")?.unwrap_or(first),
+            eos_token_ids: ends(&mut r, Some(if first { 0 } else { 2 }))?,
             pad_token_id: r.token("pad_token_id")?,
             caldera,
             other: r.map,
@@ -170,17 +162,30 @@ impl LanguageConfig {
                 }
             }
             LanguageArchitecture::Mamba => {
-                put("architectures", json!(["MambaForCausalLM"]));
-                put("model_type", json!("mamba"));
+                put("model_type", json!(self.mixer.name()));
                 put("layer_norm_epsilon", json!(self.norm_eps));
-                if let LanguageMixer::Mamba(mamba) = self.mixer {
-                    put("state_size", json!(mamba.d_state));
-                    put("conv_kernel", json!(mamba.d_conv));
-                    put("expand", json!(mamba.expand));
-                    put("intermediate_size", json!(mamba.expand * self.hidden_size));
-                    put("time_step_rank", json!(mamba.dt_rank));
-                    put("use_conv_bias", json!(mamba.conv_bias));
-                    put("use_bias", json!(mamba.proj_bias));
+                match self.mixer {
+                    LanguageMixer::Mamba(mamba) => {
+                        put("architectures", json!(["MambaForCausalLM"]));
+                        put("state_size", json!(mamba.d_state));
+                        put("conv_kernel", json!(mamba.d_conv));
+                        put("expand", json!(mamba.expand));
+                        put("intermediate_size", json!(mamba.expand * self.hidden_size));
+                        put("time_step_rank", json!(mamba.dt_rank));
+                        put("use_conv_bias", json!(mamba.conv_bias));
+                        put("use_bias", json!(mamba.proj_bias));
+                    }
+                    LanguageMixer::Mamba2(mamba) => {
+                        put("architectures", json!(["Mamba2ForCausalLM"]));
+                        put("num_heads", json!(mamba.num_heads));
+                        put("head_dim", json!(mamba.head_dim));
+                        put("state_size", json!(mamba.d_state));
+                        put("n_groups", json!(mamba.n_groups));
+                        put("conv_kernel", json!(mamba.d_conv));
+                        put("use_conv_bias", json!(mamba.conv_bias));
+                        put("use_bias", json!(mamba.proj_bias));
+                    }
+                    LanguageMixer::Attention => {}
                 }
             }
         }
@@ -259,6 +264,55 @@ fn rotary(r: &mut Settings<'_>, head_size: usize) -> Result<Rotary, ModelError> 
         ));
     }
     Ok(Rotary { pct, base })
+}
+
+/// The keys of a `MambaConfig` of transformers.
+fn mamba(r: &mut Settings<'_>) -> Result<LanguageMixer, ModelError> {
+    let hidden_size = r.map.get("hidden_size").and_then(Value::as_u64);
+    let hidden_size = hidden_size.and_then(|h| usize::try_from(h).ok());
+    let usual = MambaConfig::for_width(hidden_size.unwrap_or(768));
+    // "auto" is the usual rank.
+    if r.map.get("time_step_rank").is_some_and(|v| v == "auto") {
+        r.take("time_step_rank");
+    }
+    let mamba = MambaConfig {
+        d_state: r.integer("state_size", Some(usual.d_state))?,
+        d_conv: r.integer("conv_kernel", Some(usual.d_conv))?,
+        expand: r.integer("expand", Some(usual.expand))?,
+        dt_rank: r.integer("time_step_rank", Some(usual.dt_rank))?,
+        conv_bias: r.flag("use_conv_bias")?.unwrap_or(true),
+        proj_bias: r.flag("use_bias")?.unwrap_or(false),
+    };
+    mamba.check(r.file, "")?;
+    Ok(LanguageMixer::Mamba(mamba))
+}
+
+/// The keys of a `Mamba2Config` of transformers.
+fn mamba2(r: &mut Settings<'_>) -> Result<LanguageMixer, ModelError> {
+    if let Some(limit) = r.map.get("time_step_limit").filter(|v| !v.is_null()) {
+        // Reading makes 1e308 of Python's Infinity.
+        let end = |i: usize| limit.get(i).and_then(Value::as_f64);
+        if end(0) != Some(0.0) || end(1).is_none_or(|most| most < 1e30) {
+            let found = limit.to_string();
+            const ADVICE: &str = "Models that cut their step sizes are not supported";
+            return Err(r.error("time_step_limit", "[0.0, Infinity]", &found, ADVICE));
+        }
+    }
+    if r.map.get("rms_norm").is_some_and(|v| v == false) {
+        const ADVICE: &str = "Models without the gated norm are not supported";
+        return Err(r.error("rms_norm", "true", "false", ADVICE));
+    }
+    let mamba = Mamba2Config {
+        num_heads: r.integer("num_heads", Some(128))?,
+        head_dim: r.integer("head_dim", Some(64))?,
+        d_state: r.integer("state_size", Some(128))?,
+        n_groups: r.integer("n_groups", Some(8))?,
+        d_conv: r.integer("conv_kernel", Some(4))?,
+        conv_bias: r.flag("use_conv_bias")?.unwrap_or(true),
+        proj_bias: r.flag("use_bias")?.unwrap_or(false),
+    };
+    mamba.check(r.file)?;
+    Ok(LanguageMixer::Mamba2(mamba))
 }
 
 /// `caldera`: the mixer, and what else stands there.

@@ -5,7 +5,7 @@ use caldera_shaders::Lengths;
 
 use super::layers::Context;
 use super::rotary::Rotary;
-use super::{LanguageBatch, LanguageModel};
+use super::{LanguageBatch, LanguageMixer, LanguageModel};
 use crate::ForwardOptions;
 use crate::layers::{Activation, dropout};
 
@@ -93,7 +93,7 @@ impl LanguageModel {
         let neox = config.gpt_neox();
         let rotary = match neox {
             // A Mamba mixer in place of attention takes no positions.
-            Some(neox) if config.mamba().is_none() => {
+            Some(neox) if config.mixer == LanguageMixer::Attention => {
                 let head_size = config.hidden_size / neox.num_attention_heads;
                 Rotary::new(neox, head_size, first, length, &self.device())
             }

@@ -4,13 +4,13 @@ use burn::tensor::Tensor;
 use caldera_shaders::Lengths;
 
 use super::attention::Attention;
-use super::mamba::MambaMixer;
 use super::rotary::Rotary;
 use super::state::{KeyValueCache, LayerState};
 use crate::layers::{
     Activation, LayerNorm, Linear, ParameterMut, ParameterRef, RmsNorm, Walk, dotted, dropout,
     parameters,
 };
+use crate::mamba::StateSpaceMixer;
 
 /// What a layer needs beyond its input and its parameters.
 pub(crate) struct Context<'a> {
@@ -33,7 +33,7 @@ pub(crate) struct Context<'a> {
 #[expect(clippy::large_enum_variant, reason = "a model has one a layer")]
 pub(crate) enum TokenMixer {
     Attention(Attention),
-    Mamba(MambaMixer),
+    StateSpace(StateSpaceMixer),
 }
 
 impl TokenMixer {
@@ -50,9 +50,9 @@ impl TokenMixer {
                 let cache = || LayerState::Attention(KeyValueCache::new(pair, context.max_length));
                 (y, remember.then(cache))
             }
-            Self::Mamba(mamba) => {
-                let (y, state) = mamba.forward(x);
-                (y, remember.then_some(LayerState::Mamba(state)))
+            Self::StateSpace(mixer) => {
+                let (y, state) = mixer.forward(x);
+                (y, remember.then_some(LayerState::StateSpace(state)))
             }
         }
     }
@@ -69,9 +69,9 @@ impl TokenMixer {
                 let (y, cache) = attention.step(x, cache, context);
                 (y, LayerState::Attention(cache))
             }
-            (Self::Mamba(mamba), LayerState::Mamba(state)) => {
-                let (y, state) = mamba.step(x, state);
-                (y, LayerState::Mamba(state))
+            (Self::StateSpace(mixer), LayerState::StateSpace(state)) => {
+                let (y, state) = mixer.step(x, state);
+                (y, LayerState::StateSpace(state))
             }
             _ => panic!("step: the state belongs to a model with another mixer"),
         }
@@ -82,13 +82,13 @@ impl Walk for TokenMixer {
     fn walk(&self, name: &str, visit: &mut dyn FnMut(&str, ParameterRef<'_>)) {
         match self {
             Self::Attention(attention) => attention.walk(name, visit),
-            Self::Mamba(mamba) => mamba.walk(&dotted(name, "mamba"), visit),
+            Self::StateSpace(mixer) => mixer.walk(&dotted(name, "mamba"), visit),
         }
     }
     fn walk_mut(&mut self, name: &str, visit: &mut dyn FnMut(&str, ParameterMut<'_>)) {
         match self {
             Self::Attention(attention) => attention.walk_mut(name, visit),
-            Self::Mamba(mamba) => mamba.walk_mut(&dotted(name, "mamba"), visit),
+            Self::StateSpace(mixer) => mixer.walk_mut(&dotted(name, "mamba"), visit),
         }
     }
 }
@@ -141,7 +141,7 @@ impl GptNeoXLayer {
 #[derive(Debug, Clone)]
 pub(crate) struct MambaLayer {
     pub norm: RmsNorm,
-    pub mixer: MambaMixer,
+    pub mixer: StateSpaceMixer,
 }
 parameters!(MambaLayer { norm => "norm", mixer => "mixer" });
 
@@ -174,7 +174,7 @@ impl Layer {
             Self::Mamba(layer) => {
                 let normed = layer.norm.forward(x.clone(), context.norm_eps);
                 let (y, state) = layer.mixer.forward(normed);
-                (y + x, remember.then_some(LayerState::Mamba(state)))
+                (y + x, remember.then_some(LayerState::StateSpace(state)))
             }
         }
     }
@@ -199,10 +199,10 @@ impl Layer {
                 });
                 (y, after.expect("the mixer ran"))
             }
-            (Self::Mamba(layer), LayerState::Mamba(state)) => {
+            (Self::Mamba(layer), LayerState::StateSpace(state)) => {
                 let normed = layer.norm.forward(x.clone(), context.norm_eps);
                 let (y, state) = layer.mixer.step(normed, state);
-                (y + x, LayerState::Mamba(state))
+                (y + x, LayerState::StateSpace(state))
             }
             _ => panic!("step: the state belongs to a model with another mixer"),
         }
@@ -226,6 +226,7 @@ impl Walk for Layer {
 
 /// The norm behind the last layer.
 #[derive(Debug, Clone)]
+#[expect(clippy::large_enum_variant, reason = "a model has one")]
 pub(crate) enum FinalNorm {
     Layer(LayerNorm),
     Rms(RmsNorm),

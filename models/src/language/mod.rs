@@ -1,5 +1,5 @@
 //! Language models: GPT-NeoX (Pythia) as transformers defines it, its student with Mamba mixers in place of attention,
-//! and the pure Mamba.
+//! and the pure Mamba and Mamba-2.
 //!
 //! * [`LanguageModel::forward`]: whole sequences, differentiable;
 //! * [`LanguageModel::prefill`] and [`LanguageModel::step`]: token by token, with a [`DecodeState`];
@@ -17,8 +17,6 @@ mod decode;
 mod forward;
 mod generate;
 mod layers;
-mod mamba;
-mod plain;
 mod rotary;
 mod sampler;
 mod state;
@@ -31,7 +29,7 @@ use std::sync::Arc;
 use burn::tensor::Device;
 
 pub use batch::LanguageBatch;
-pub use config::{GptNeoXConfig, LanguageArchitecture, LanguageConfig, LanguageMixer, MambaConfig};
+pub use config::{GptNeoXConfig, LanguageArchitecture, LanguageConfig, LanguageMixer};
 pub use forward::{LanguageOutput, LanguageStates};
 pub use generate::{GenerateOptions, Generation, Stop};
 pub use sampler::Sampling;
@@ -42,7 +40,7 @@ use crate::layers::{
     BINDING_BYTES, ParameterMut, ParameterRef, Parameters, Parts, Random, Source, Stored, Table,
     Walk, stored_tensors,
 };
-use crate::{Checkpoint, ModelError};
+use crate::{Checkpoint, MambaConfig, ModelError};
 use build::Builder;
 use layers::{FinalNorm, Layer, TokenMixer};
 
@@ -73,7 +71,7 @@ impl LanguageArchitecture {
     }
 }
 
-/// A causal language model: a GPT-NeoX with softmax attention or with Mamba mixers, or a pure Mamba.
+/// A causal language model: a GPT-NeoX with softmax attention or with Mamba mixers, or a pure Mamba or Mamba-2.
 #[derive(Debug, Clone)]
 pub struct LanguageModel {
     /// `config.json`.
@@ -175,7 +173,8 @@ impl LanguageModel {
     /// Fresh Mamba mixers in place of whatever mixes the positions of a GPT-NeoX; all on the plain device.
     pub(crate) fn with_mamba(mut self, mamba: MambaConfig, seed: u64) -> Result<Self, ModelError> {
         self = self.frozen();
-        self.config.mixer = LanguageMixer::Mamba(mamba);
+        let mixer = LanguageMixer::Mamba(mamba);
+        self.config.mixer = mixer;
         let device = self.device();
         let names = self.config.architecture.names();
         let mut builder = Builder {
@@ -189,7 +188,7 @@ impl LanguageModel {
         for (i, layer) in self.layers.iter_mut().enumerate() {
             if let Layer::GptNeoX(layer) = layer {
                 let name = format!("{}.{i}.attention.mamba", names.layers);
-                layer.mixer = TokenMixer::Mamba(builder.mamba(&name, mamba)?);
+                layer.mixer = TokenMixer::StateSpace(builder.state_space(&name, mixer)?);
             }
         }
         Ok(self)

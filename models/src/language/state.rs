@@ -2,6 +2,8 @@
 
 use burn::tensor::Tensor;
 
+use crate::mamba::StateSpaceState;
+
 /// Keys and values of the tokens so far, in buffers that are larger than need be.
 #[derive(Debug, Clone)]
 pub(crate) struct KeyValueCache {
@@ -66,29 +68,20 @@ fn with_capacity(x: Tensor<4>, capacity: usize) -> Tensor<4> {
     empty.slice_assign([0..b, 0..l, 0..n, 0..p], x)
 }
 
-/// What a Mamba mixer remembers, however long the text was.
-#[derive(Debug, Clone)]
-pub(crate) struct MambaState {
-    /// [B, D, d_conv - 1]: the last inputs of the convolution.
-    pub conv: Tensor<3>,
-    /// [B, D, d_state]
-    pub ssm: Tensor<3>,
-}
-
 /// What one layer remembers.
 #[derive(Debug, Clone)]
 pub(crate) enum LayerState {
     Attention(KeyValueCache),
-    Mamba(MambaState),
+    StateSpace(StateSpaceState),
 }
 
 impl LayerState {
     fn bytes(&self) -> usize {
         let elements = match self {
-            Self::Attention(cache) => [cache.key.shape(), cache.value.shape()],
-            Self::Mamba(state) => [state.conv.shape(), state.ssm.shape()],
+            Self::Attention(cache) => 2 * cache.key.shape().num_elements(),
+            Self::StateSpace(state) => state.num_elements(),
         };
-        elements.iter().map(|s| s.num_elements()).sum::<usize>() * size_of::<f32>()
+        elements * size_of::<f32>()
     }
 }
 
@@ -108,7 +101,8 @@ impl DecodeState {
 
     /// Bytes that it takes on the device. A cache counts with its capacity: the next power of two above the tokens
     /// (16 at least, `max_position_embeddings` at most), x 2 x layers x batch x `hidden_size` x 4. Mamba mixers:
-    /// layers x batch x `expand` x `hidden_size` x (`d_conv` - 1 + `d_state`) x 4.
+    /// layers x batch x `expand` x `hidden_size` x (`d_conv` - 1 + `d_state`) x 4; Mamba-2 likewise,
+    /// with B and C among the channels of the convolution.
     pub fn bytes(&self) -> usize {
         self.layers.iter().map(LayerState::bytes).sum()
     }

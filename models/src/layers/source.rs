@@ -17,6 +17,8 @@ pub(crate) enum Init {
     Uniform(f64),
     /// Every row ln 1, ln 2, ... (Mamba's `A_log`).
     LogOfCount,
+    /// The logarithm of numbers evenly between these two (Mamba-2's `A_log`).
+    LogOfUniform(f64, f64),
     /// softplus⁻¹ of numbers whose logarithm lies evenly between those of these two (Mamba's step sizes).
     InverseSoftplus(f64, f64),
 }
@@ -108,6 +110,11 @@ impl Source for Random {
                 (0..count)
                     .map(|i| ((i % width + 1) as f64).ln() as f32)
                     .collect()
+            }
+            Init::LogOfUniform(least, most) => {
+                let uniform = uniforms(self.seed, name, count);
+                let value = |u: f64| (least + (most - least) * u).ln() as f32;
+                uniform.map(value).collect()
             }
             Init::InverseSoftplus(least, most) => {
                 let uniform = uniforms(self.seed, name, count);

@@ -27,7 +27,9 @@ pub(super) async fn check(case: &Case, device: &Device) -> Option<CaseReport> {
     let result = match case.facts()["architecture"].as_str()? {
         "BertModel" | "BertForSequenceClassification" => text::run(case, device).await,
         "RobertaModel" | "RobertaForSequenceClassification" => text::run(case, device).await,
-        "GPTNeoXForCausalLM" | "MambaForCausalLM" => language::run(case, device).await,
+        "GPTNeoXForCausalLM" | "MambaForCausalLM" | "Mamba2ForCausalLM" => {
+            language::run(case, device).await
+        }
         _ => return None,
     };
     Some(result.unwrap_or_else(|error| CaseReport::failed(case, error)))
@@ -62,13 +64,13 @@ async fn compare_gradients(
     });
     for name in names {
         match found.remove(name) {
-            Some((shape, Some(gradient))) => match shape.as_slice() {
-                &[rows, columns] => {
+            Some((shape, Some(gradient))) => match *shape.as_slice() {
+                [rows, columns] => {
                     comparer
                         .compare(name, gradient.reshape([rows, columns]))
                         .await
                 }
-                &[out, input, width] => {
+                [out, input, width] => {
                     comparer
                         .compare(name, gradient.reshape([out, input, width]))
                         .await

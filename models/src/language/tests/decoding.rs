@@ -113,7 +113,7 @@ proptest! {
 
     /// A sample alone gives what it gives in a padded batch, whatever the padding holds.
     #[test]
-    fn padding_changes_nothing(lengths in prop::collection::vec(1usize..40, 1..4), padding in 0u32..320, kind in 0usize..5) {
+    fn padding_changes_nothing(lengths in prop::collection::vec(1usize..40, 1..4), padding in 0u32..320, kind in 0usize..7) {
         let model = kinds().swap_remove(kind);
         let rows: Vec<_> = lengths.iter().enumerate().map(|(i, &n)| sample(n, i as u32)).collect();
         let run = |rows: &[Vec<u32>]| {
@@ -134,11 +134,56 @@ proptest! {
 
     /// What comes later changes nothing before it.
     #[test]
-    fn no_position_sees_a_later_one(length in 2usize..30, kind in 0usize..5, token in 0u32..320) {
+    fn no_position_sees_a_later_one(length in 2usize..30, kind in 0usize..7, token in 0u32..320) {
         let model = kinds().swap_remove(kind);
         let (before, mut after) = (sample(length, 1), sample(length, 1));
         after[length - 1] = token;
         let cut = |row: Vec<u32>| values(logits(&model, &[row]).narrow(1, 0, length - 1));
         prop_assert!(relative_rms(&cut(after), &cut(before)) < 1e-6);
+    }
+}
+
+/// Milliseconds a token at the width and vocabulary of Pythia-160m, two of its twelve layers.
+#[test]
+#[ignore = "a measurement, not a check: run with --ignored --nocapture"]
+fn cost_of_a_token_at_the_width_of_pythia() {
+    let mut config = load("gpt-neox-tiny").config;
+    (
+        config.vocab_size,
+        config.hidden_size,
+        config.num_hidden_layers,
+    ) = (50304, 768, 2);
+    let LanguageArchitecture::GptNeoX(neox) = &mut config.architecture else {
+        panic!("a GPT-NeoX")
+    };
+    (neox.num_attention_heads, neox.intermediate_size) = (12, 3072);
+    neox.max_position_embeddings = 2048;
+    let transformer = LanguageModel::random(config, 1, &Device::flex()).unwrap();
+    let mut blocks = 0;
+    transformer.visit(&mut |name, _| blocks += usize::from(name.contains('[')));
+    assert_eq!(
+        blocks, 4,
+        "147 MiB each: two blocks of the embeddings, two of the head"
+    );
+    let usual = MambaOptions::usual(&transformer, 1);
+    let student = convert_to_mamba(&transformer, &usual).unwrap();
+    for model in [transformer, student] {
+        for context in [64, 1024] {
+            let start = std::time::Instant::now();
+            let (logits, mut state) = model.prefill(ids(&[sample(context, 1)], &model.device()));
+            values(logits);
+            let prefill = start.elapsed();
+            let start = std::time::Instant::now();
+            for _ in 0..10 {
+                let token = Tensor::from_data(TensorData::new(vec![7_i64], [1]), &model.device());
+                values(model.step(token, &mut state));
+            }
+            println!(
+                "{} after {context}: prefill {prefill:.2?}, a token {:.2?}, {} bytes",
+                model.config.mixer.name(),
+                start.elapsed() / 10,
+                state.bytes()
+            );
+        }
     }
 }

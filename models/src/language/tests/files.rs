@@ -21,7 +21,7 @@ fn saving_gives_the_same_names_and_bytes() {
 
 #[test]
 fn the_number_of_parameters_is_that_of_pytorch() {
-    for (name, count) in ALL.into_iter().zip([46176, 46176, 27104]) {
+    for (name, count) in ALL.into_iter().zip([46176, 46176, 27104, 36560, 38928]) {
         assert_eq!(load(name).num_parameters(), count, "{name}");
     }
 }
@@ -103,6 +103,7 @@ fn bad_checkpoints_are_refused_by_file_and_tensor() {
         ("gpt-neox-tiny", "gpt_neox.embed_in.weight"),
         ("mamba-tiny", "backbone.layers.1.mixer.A_log"),
         ("mamba-tiny", "backbone.layers.0.mixer.conv1d.weight"),
+        ("mamba2-tiny", "backbone.layers.0.mixer.dt_bias"),
     ] {
         let good = Checkpoint::read(&fixture(folder)).unwrap();
         let mut bad = good.clone();
@@ -157,6 +158,9 @@ fn bad_checkpoints_are_refused_by_file_and_tensor() {
         ),
         ("gpt-neox-tiny", "caldera", json!([])),
         ("mamba-tiny", "hidden_act", json!("relu")),
+        ("mamba2-tiny", "n_groups", json!(3)),
+        ("mamba2-tiny", "time_step_limit", json!([0.001, 0.1])),
+        ("mamba2-tiny", "rms_norm", json!(false)),
         ("mamba-tiny", "state_size", json!(-1)),
     ] {
         let mut bad = Checkpoint::read(&fixture(folder)).unwrap();

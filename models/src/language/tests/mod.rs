@@ -14,7 +14,13 @@ use caldera_shaders::tolerance::relative_rms;
 use super::*;
 use crate::{ForwardOptions, MambaOptions, convert_to_mamba};
 
-const ALL: [&str; 3] = ["gpt-neox-tiny", "gpt-neox-tiny-sequential", "mamba-tiny"];
+const ALL: [&str; 5] = [
+    "gpt-neox-tiny",
+    "gpt-neox-tiny-sequential",
+    "mamba-tiny",
+    "mamba2-tiny",
+    "mamba2-tiny-groups",
+];
 
 const STATES: ForwardOptions = ForwardOptions {
     hidden_states: true,
@@ -36,9 +42,9 @@ fn student(name: &str, seed: u64) -> LanguageModel {
     convert_to_mamba(&teacher, &MambaOptions::usual(&teacher, seed)).unwrap()
 }
 
-/// Both transformers, a student of each, and the pure Mamba.
+/// Both transformers, a student of each, and the pure Mambas.
 fn kinds() -> Vec<LanguageModel> {
-    let [parallel, sequential, _] = ALL;
+    let [parallel, sequential, ..] = ALL;
     let mut kinds: Vec<_> = ALL.into_iter().map(load).collect();
     kinds.extend([student(parallel, 3), student(sequential, 4)]);
     kinds

@@ -3,29 +3,13 @@
 
 use burn::tensor::Tensor;
 use caldera_shaders::selective_scan::{ScanInput, ScanOutput, ScanStepInput};
-use caldera_shaders::{linear, selective_scan, selective_scan_step};
+use caldera_shaders::{
+    ConvOutput, causal_conv1d, causal_conv1d_step, linear, selective_scan, selective_scan_step,
+};
 
-use super::plain::{ConvOutput, causal_conv1d, causal_conv1d_step};
-use super::state::MambaState;
-use crate::layers::{Linear, parameters};
-
-/// The convolution's parameters.
-#[derive(Debug, Clone)]
-pub(crate) struct Convolution {
-    /// [D, 1, W]
-    pub weight: Tensor<3>,
-    /// [D]
-    pub bias: Option<Tensor<1>>,
-}
-parameters!(Convolution { weight => "weight", bias => "bias" });
-
-impl Convolution {
-    /// [D, W]
-    fn matrix(&self) -> Tensor<2> {
-        let [d, _, w] = self.weight.dims();
-        self.weight.clone().reshape([d, w])
-    }
-}
+use super::{Convolution, MambaConfig, MambaState, STEPS, within};
+use crate::ModelError;
+use crate::layers::{Init, Linear, Parts, dotted, parameters};
 
 /// A gated selective state space behind a short convolution.
 #[derive(Debug, Clone)]
@@ -62,6 +46,37 @@ struct Selected<const K: usize> {
 }
 
 impl MambaMixer {
+    /// For a model of width `hidden`. Fresh, as the source has it: A_log = ln(1..N), D = 1, the bias of the step sizes so
+    /// that these are log-uniform in [0.001, 0.1], their weight uniform within dt_rank^-½; projections and convolution
+    /// as PyTorch starts them, uniform within (values in the sum)^-½.
+    pub fn build(
+        parts: &mut Parts<'_>,
+        name: &str,
+        hidden: usize,
+        config: MambaConfig,
+    ) -> Result<Self, ModelError> {
+        let MambaConfig {
+            d_state: n,
+            dt_rank: rank,
+            proj_bias: bias,
+            ..
+        } = config;
+        let d = config.expand * hidden;
+        let name = |part: &str| dotted(name, part);
+        let mut dt_proj = parts.linear(&name("dt_proj"), [d, rank], within(rank), false)?;
+        dt_proj.bias = Some(parts.tensor(&name("dt_proj.bias"), [d], STEPS)?);
+        let taps = [d, config.d_conv];
+        Ok(Self {
+            in_proj: parts.linear(&name("in_proj"), [2 * d, hidden], within(hidden), bias)?,
+            conv1d: Convolution::build(parts, &name("conv1d"), taps, config.conv_bias)?,
+            x_proj: parts.linear(&name("x_proj"), [rank + 2 * n, d], within(d), false)?,
+            dt_proj,
+            a_log: parts.tensor(&name("A_log"), [d, n], Init::LogOfCount)?,
+            d: parts.tensor(&name("D"), [d], Init::Ones)?,
+            out_proj: parts.linear(&name("out_proj"), [hidden, d], within(d), bias)?,
+        })
+    }
+
     /// Channels and gates [.., D] of x [.., H].
     fn expand<const K: usize>(&self, x: Tensor<K>) -> [Tensor<K>; 2] {
         let [d] = self.d.dims();
