@@ -22,9 +22,6 @@ pub async fn check(case: &Case, device: &Device) -> Option<CaseReport> {
         "mamba2-ssd" => crate::ssd::case::check_case(case, &device).await,
         "causal-conv1d" => crate::causal_conv1d::check_case(case, &device).await,
         "reverse-time" => crate::reverse_padded::check_case(case, &device).await,
-        "gated-rmsnorm" => crate::gated_rmsnorm::case::check_case(case, &device).await,
-        "mamba2-ssd" => crate::ssd::case::check_case(case, &device).await,
-        "mamba1-scan" => selective_scan::check_case(case, &device).await,
         _ => return None,
     };
     Some(result.unwrap_or_else(|error| CaseReport::failed(case, error)))
