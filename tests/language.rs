@@ -276,7 +276,7 @@ fn bad_input_is_told_by_name() {
             "--prompt",
             "a",
             "--temperature",
-            "-1",
+            "0",
         ],
         &["temperature", "above 0"],
     );

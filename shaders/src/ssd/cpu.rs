@@ -23,7 +23,7 @@ fn sigmoid(v: f32) -> f32 {
 }
 
 /// Steps and summed exponents of the positions of one chunk and head.
-pub(crate) struct Steps {
+pub(super) struct Steps {
     /// dt + dt_bias
     raw: [f32; CHUNK],
     /// softplus of it
