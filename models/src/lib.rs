@@ -27,9 +27,9 @@ pub use checkpoint::{Checkpoint, StoredDtype, StoredTensor, WeightDtype};
 pub use convert::{ConvertOptions, MambaOptions, ProjectionInit, convert, convert_to_mamba};
 pub use error::ModelError;
 pub use language::{
-    DecodeState, GenerateOptions, Generation, GptNeoXConfig, LanguageArchitecture, LanguageBatch,
-    LanguageConfig, LanguageMixer, LanguageModel, LanguageOutput, LanguageStates, MambaConfig,
-    Sampling, Stop,
+    Continuation, DecodeState, GenerateOptions, Generation, GptNeoXConfig, LanguageArchitecture,
+    LanguageBatch, LanguageConfig, LanguageMixer, LanguageModel, LanguageOutput, LanguageStates,
+    MambaConfig, Sampling, Stop,
 };
 pub use layers::{ParameterMut, ParameterRef, Parameters};
 pub use pair::{Pair, PairData, PairFile, PairSample, PairScores, PairSide};
