@@ -1,9 +1,7 @@
 //! Text models of a pair: their facts, their answers, timed passes.
 
 use burn::tensor::Device;
-use caldera_models::{
-    Checkpoint, ForwardOptions, Mixer, Parameters, TextBatch, TextModel, TextTokenizer,
-};
+use caldera_models::{Checkpoint, ForwardOptions, Mixer, TextBatch, TextModel, TextTokenizer};
 use serde::Serialize;
 use wasm_bindgen::prelude::*;
 
