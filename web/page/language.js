@@ -1,7 +1,7 @@
 // The tab of language models: one prompt, two texts, one after the other so that each has the device for itself.
 import { element, showSamples } from './about.js';
-import { decodeInWords, defaultContexts, runDecodeSweep } from './decode.js';
-import { number, ROLES, share } from './sweep.js';
+import { decodeInWords, defaultContexts, growthInWords, runDecodeSweep } from './decode.js';
+import { number, ROLES } from './sweep.js';
 import { bytes, modelLine, time } from './words.js';
 
 const $ = (id) => document.getElementById(id);
@@ -51,9 +51,9 @@ const refuse = (role, message) => body(role).replaceChildren(element('p', 'refus
 function compare({ transformer, linear }) {
   if (!transformer?.decode_ms_per_token || !linear?.decode_ms_per_token) return '';
   const faster = transformer.decode_ms_per_token / linear.decode_ms_per_token;
-  const speed = Math.abs(Math.log(faster)) < 0.05 ? 'Both wrote at about the same speed'
-    : faster > 1 ? `The linear model wrote ${faster.toFixed(1)} times as fast` : `At this length the transformer wrote ${(1 / faster).toFixed(1)} times as fast`;
-  return `${speed}; the linear model’s memory was ${share(transformer.state_bytes / linear.state_bytes, 'transformer’s')} and does not grow.`;
+  const speed = Math.abs(Math.log(faster)) < 0.05 ? 'The linear model wrote at about the same speed'
+    : faster > 1 ? `The linear model wrote ${faster.toFixed(1)} times as fast` : `At this length the linear model wrote ${faster.toFixed(2)} times as fast`;
+  return `${speed}, and held ${bytes(linear.state_bytes)} of the text where the transformer held ${bytes(transformer.state_bytes)}.`;
 }
 
 export const language = {
@@ -70,6 +70,7 @@ export const language = {
     timeCaption: 'Time for one more token', memoryCaption: 'Memory held: KV cache against state',
     note: 'Time for one more token behind a context, its prefill, and what the model holds of it. A ratio above 1 means that the linear model is faster.',
     words: decodeInWords,
+    detail: growthInWords,
     memory: (point) => point.state_bytes,
     columns: ['a token', 'p10–p90', 'prefill', 'held'],
     cells: (point) => [time(point.decode_ms_per_token), `${time(point.p10_ms)} – ${time(point.p90_ms)}`,

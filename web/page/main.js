@@ -154,7 +154,7 @@ async function sweep() {
   say(`Measuring ${lengths.length === 1 ? 'one length' : `${lengths.length} lengths`}…`, 'working');
   const gather = (points) => toResult({
     adapter: started.adapter, browser: browser(), versions: started.versions, pair: loaded.name, points });
-  let shown = 0;
+  let shown = '';
   try {
     const points = await kind.runSweep({
       call: (method, given) => engine.call(method, given),
@@ -162,7 +162,8 @@ async function sweep() {
       report: ({ done, total, text, points: sofar }) => {
         $('sweep-progress').value = done / total;
         $('sweep-doing').textContent = text;
-        if (sofar.length > shown) { shown = sofar.length; showResults(gather(sofar), kind.view); }
+        const state = `${sofar.length} ${sofar.at(-1)?.runs}`;
+        if (sofar.length && state !== shown) { shown = state; showResults(gather(sofar), kind.view); }
       },
     });
     result = gather(points);

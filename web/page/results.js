@@ -56,6 +56,7 @@ export function showResults(result, view) {
   $('results').hidden = false;
   const words = view.words(points);
   $('verdict').textContent = words;
+  $('detail').textContent = view.detail?.(points) ?? '';
   const cross = crossover(points);
   const first = points[0]?.length;
   const series = (pick) => ROLES.map((role) => ({

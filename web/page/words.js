@@ -46,7 +46,7 @@ const MIXERS = { softmax: 'softmax attention', linformer: 'Linformer', mamba: 'M
 export function modelLine({ family, mixer, k, d_state: states, layers, hidden_size, parameters, weight_bytes }) {
   const size = parameters >= 1e6 ? `${(parameters / 1e6).toFixed(1)}\u00a0M` : number3(parameters);
   const kind = `${MIXERS[mixer] ?? mixer}${k ? `, k = ${k}` : ''}${states ? `, ${states} states` : ''}`;
-  return `${FAMILIES[family] ?? family.toUpperCase()} · ${kind} · ${layers} × ${hidden_size} · ${size} parameters · ${bytes(weight_bytes)}`;
+  return `${FAMILIES[family] ?? family.toUpperCase()} · ${kind} · ${layers}\u00a0×\u00a0${hidden_size} · ${size} parameters · ${bytes(weight_bytes)}`;
 }
 
 const number3 = (value) => (value >= 1000 ? `${Math.round(value / 1000)}\u00a0k` : String(value));

@@ -41,8 +41,9 @@ function describe(adapter) {
 const warmUp = {
   text: (side, { max_length: most }) => engine.measure(side, Math.min(64, most), 1),
   async language(side, { max_length: most }) {
-    await engine.hold(side, Math.min(64, most ?? 64), true);
-    await engine.decode(side, 2);
+    const length = Math.min(64, most ?? 64);
+    await engine.hold(side, length, true);
+    await engine.decode(side, length, 2);
     engine.release();
   },
 };
@@ -146,8 +147,8 @@ const methods = {
     });
   },
   hold: ({ role, length, prefill }) => engine.hold(role, length, prefill),
-  decode: ({ role, tokens }) => engine.decode(role, tokens),
-  release: () => engine.release(),
+  decode: ({ role, length, tokens }) => engine.decode(role, length, tokens),
+  release: ({ length }) => engine.release(length),
 
   check: ({ path, files }) => engine.check_case(path, files),
 };

@@ -267,12 +267,12 @@ impl Engine {
         })
     }
 
-    /// Makes a context of `length` random tokens for [`Engine::decode`] and runs one step at it: `{prefill_ms, first_ms,
-    /// state_bytes, peak_bytes}`. Without `prefill` the state is made of zeros, which takes no time and changes none.
+    /// Makes a context of `length` random tokens for [`Engine::decode`], runs one step at it and keeps it: `{prefill_ms,
+    /// first_ms, state_bytes, peak_bytes}`. Without `prefill` the state is made of zeros, which takes no time and changes none.
     pub async fn hold(&self, name: &str, length: usize, prefill: bool) -> Result<JsValue, JsError> {
-        let key = side(name)?.folder();
+        let key = (side(name)?.folder(), length);
         let side = self.language(name)?;
-        self.contexts.borrow_mut().remove(key);
+        self.contexts.borrow_mut().remove(&key);
         let (model, config) = (&side.model, &side.model.config);
         let ids = timing::random_ids(length, config.vocab_size, config.padding());
         model.validate(std::slice::from_ref(&ids)).map_err(refuse)?;
@@ -312,13 +312,14 @@ impl Engine {
         Ok(facts)
     }
 
-    /// Milliseconds a token of the last `tokens` tokens of the held context: each takes the same token, the last one's
+    /// Milliseconds a token of the last `tokens` tokens of a held context: each takes the same token, the last one's
     /// logits are read, and nothing before.
-    pub async fn decode(&self, name: &str, tokens: usize) -> Result<f64, JsError> {
-        let key = side(name)?.folder();
+    pub async fn decode(&self, name: &str, length: usize, tokens: usize) -> Result<f64, JsError> {
+        let key = (side(name)?.folder(), length);
         let side = self.language(name)?;
-        let held = self.contexts.borrow_mut().remove(key);
-        let mut held = held.ok_or_else(|| refuse(format!("{name}: no context is held")))?;
+        let held = self.contexts.borrow_mut().remove(&key);
+        let mut held =
+            held.ok_or_else(|| refuse(format!("{name}: no context of {length} tokens is held")))?;
         let tokens = tokens.clamp(1, held.tokens());
         let token = side.token();
         held.rewind(tokens);
@@ -333,9 +334,11 @@ impl Engine {
         Ok(ms)
     }
 
-    /// Lets go of the held contexts.
-    pub fn release(&self) {
-        self.contexts.borrow_mut().clear();
+    /// Lets go of a held context, or of all without a length.
+    pub fn release(&self, length: Option<usize>) {
+        self.contexts
+            .borrow_mut()
+            .retain(|&(_, held), _| length.is_some_and(|length| length != held));
         self.device.memory_cleanup();
     }
 }

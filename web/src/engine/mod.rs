@@ -32,8 +32,8 @@ pub struct Engine {
     source: RefCell<String>,
     pair: RefCell<Option<Pair>>,
     models: RefCell<BTreeMap<&'static str, Loaded>>,
-    /// Contexts that steps are timed at.
-    contexts: RefCell<BTreeMap<&'static str, DecodeState>>,
+    /// Contexts that steps are timed at, by model and length.
+    contexts: RefCell<BTreeMap<(&'static str, usize), DecodeState>>,
 }
 
 /// One side of the pair, on the device.
@@ -140,7 +140,7 @@ impl Engine {
     /// taken as they are, unchecked. What was loaded before is dropped.
     pub fn open(&self, pair: Option<Vec<u8>>, source: &str) -> Result<JsValue, JsError> {
         self.models.borrow_mut().clear();
-        self.release();
+        self.release(None);
         *self.pair.borrow_mut() = None;
         *self.source.borrow_mut() = source.to_string();
         let Some(bytes) = pair else {
