@@ -14,6 +14,9 @@ const STOPS = {
 const body = (role) => document.querySelector(`#texts .answer.${role === 'linear' ? 'l' : 't'} .body`);
 const perSecond = (ms) => (ms ? `${Number((1000 / ms).toPrecision(3)).toLocaleString('en-US')} tokens/s` : '–');
 
+/** What a pair writes by itself when it is opened takes no longer than this for each model. */
+const FIRST_MS = 4000;
+
 /** A card with the prompt in it, and how to fill in the rest as it comes. */
 function card(role, prompt, facts) {
   const words = element('span', 'new');
@@ -39,8 +42,8 @@ function card(role, prompt, facts) {
       held.textContent = bytes(state_bytes);
       story.scrollTop = story.scrollHeight;
     },
-    done({ tokens, prompt_tokens, stop }) {
-      fine.textContent = `${number(prompt_tokens)} + ${number(tokens)} tokens, ${STOPS[stop]} · ${modelLine(facts)}`;
+    done({ tokens, prompt_tokens, stop }, why = STOPS[stop]) {
+      fine.textContent = `${number(prompt_tokens)} + ${number(tokens)} tokens, ${why} · ${modelLine(facts)}`;
     },
   };
 }
@@ -116,7 +119,8 @@ export const language = {
       max_new_tokens: Math.round(value('tokens', 1, 100_000, 100)), temperature: value('temperature', 0, 10, 0.8), seed: Math.round(value('seed', 0, 2 ** 32 - 1, 1)) };
   },
 
-  async run(ready = 'Both models have written.') {
+  /** Both texts; `ready` is what to say then, given when a pair is opened. True where all went well. */
+  async run(ready) {
     const { page } = this;
     if (!page.loaded || page.busy || this.writing) return false;
     const { signal } = this.writing = new AbortController();
@@ -134,8 +138,15 @@ export const language = {
         page.say(`${NAMES[role]} is writing…`, 'working');
         const filled = card(role, prompt, loaded[role]);
         try {
-          texts[role] = await page.call('generate', { role, prompt, options }, (news) => filled.news(news));
-          filled.done(texts[role]);
+          let first = null;
+          let late = false;
+          texts[role] = await page.call('generate', { role, prompt, options }, (news) => {
+            filled.news(news);
+            first ??= performance.now();
+            late ||= Boolean(ready) && news.tokens > 1 && performance.now() - first > FIRST_MS;
+            if (late) page.interrupt();
+          });
+          filled.done(texts[role], texts[role].stop === 'asked' && late ? `stopped after ${time(FIRST_MS)} on opening` : undefined);
           // Another pair has been brought in between.
           if (page.loaded !== loaded) return false;
         } catch (error) {
@@ -150,7 +161,7 @@ export const language = {
         const same = messages.length === 2 && messages[0][1] === messages[1][1];
         page.say(same ? `${messages[0][1]}.` : messages.map(([role, message]) => `${NAMES[role]}: ${message}.`).join(' '), 'error');
       } else {
-        page.say(signal.aborted ? 'Stopped; what was written until then is kept.' : ready);
+        page.say(signal.aborted ? 'Stopped; what was written until then is kept.' : ready ?? 'Both models have written.');
       }
       page.allow(true);
       return !messages.length;
