@@ -36,6 +36,8 @@ test('words', () => {
   const rows = points([[256, 1, 2], [1024, 4, 2]]);
   assert.equal(decode.decodeInWords(rows), 'From a context of about 512 tokens on, the linear model writes faster; at 1,024 it takes 1/2 of the time a token and holds 1/20 of the memory.');
   assert.match(decode.growthInWords(rows), /^From 256 to 1,024 tokens .* the transformer 4\.0 times the time \(slope 1\.00\), the linear model 1\.0 times the time \(slope 0\.00\)\./);
+  assert.match(decode.growthInWords(points([[256, 1, 2], [1024, 4, 1.999]])), /\(slope 0\.00\)\. The/);
+  assert.match(decode.growthInWords(points([[256, 1, 2], [1024, 4, 1]])), /\(slope −0\.50\)\. The/);
   assert.equal(decode.growthInWords(rows.slice(0, 2)), '');
   assert.equal(decode.decodeInWords(points([[256, 1, 2]])), 'At a context of 256 tokens the transformer writes faster: the linear model takes 2 times the time a token and holds 1/5 of the memory.');
   assert.match(decode.decodeInWords(points([[256, 3, 2], [512, 4, 2]])), /^The linear model writes faster at every context from 256 tokens on; at 512 it takes/);

@@ -135,7 +135,9 @@ export function growthInWords(points) {
   const [[shortest, short], [longest, long]] = [rows[0], rows.at(-1)];
   const [transformer, linear] = ROLES.map((role) => {
     const grown = long[role].median_ms / short[role].median_ms;
-    return `${grown >= 9.95 ? Math.round(grown) : grown.toFixed(1)} times the time (slope ${slope(points, role).toFixed(2)})`;
+    // A typographic minus, and none before a zero.
+    const steep = slope(points, role).toFixed(2).replace(/^-0\.00$/, '0.00').replace('-', '−');
+    return `${grown >= 9.95 ? Math.round(grown) : grown.toFixed(1)} times the time (slope ${steep})`;
   });
   return `From ${number(shortest)} to ${number(longest)} tokens of context, one more token comes to take the transformer ${transformer}, the linear model ${linear}. `
     + 'The slope is that of the straight line through the medians on logarithmic axes: 1 is in proportion to the context, 0 not at all.';

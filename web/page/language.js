@@ -48,7 +48,7 @@ function card(role, prompt, facts) {
   };
 }
 
-const refuse = (role, message) => body(role).replaceChildren(element('p', 'refused', message));
+const refuse = (role, message) => body(role).replaceChildren(element('p', 'refused', `${message}.`));
 
 /** Both texts in a sentence. */
 function compare({ transformer, linear }) {
