@@ -41,6 +41,8 @@ test('words', () => {
   assert.equal(decode.growthInWords(rows.slice(0, 2)), '');
   assert.equal(decode.decodeInWords(points([[256, 1, 2]])), 'At a context of 256 tokens the transformer writes faster: the linear model takes 2 times the time a token and holds 1/5 of the memory.');
   assert.match(decode.decodeInWords(points([[256, 3, 2], [512, 4, 2]])), /^The linear model writes faster at every context from 256 tokens on; at 512 it takes/);
+  const close = points([[256, 10, 9]]).map((one) => ({ ...one, p10_ms: 5, p90_ms: 15 }));
+  assert.match(decode.decodeInWords(close), /may be chance/);
   assert.equal(decode.decodeInWords([]), '');
 });
 

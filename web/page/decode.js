@@ -1,5 +1,5 @@
 // The comparison over context: what is measured in which order, and what is made of it. No page in here.
-import { byLength, crossover, number, ROLES, share, summarise } from './sweep.js';
+import { byLength, chance, crossover, number, ROLES, share, summarise } from './sweep.js';
 
 /** One timed batch of steps lasts about this long, so that a rounded clock and the read weigh little. */
 const BATCH_MS = 60;
@@ -124,7 +124,7 @@ export function decodeInWords(points) {
   else words = `From a context of about ${number(cross)} tokens on, the linear model writes faster`;
   const time = row.transformer.median_ms / row.linear.median_ms;
   const memory = row.transformer.state_bytes / row.linear.state_bytes;
-  words += `${cross === null ? ':' : `; at ${number(longest)}`} ${cross === null ? 'the linear model' : 'it'} takes ${share(time, 'time a token')} and holds ${share(memory, 'memory')}.`;
+  words += `${cross === null ? ':' : `; at ${number(longest)}`} ${cross === null ? 'the linear model' : 'it'} takes ${share(time, 'time a token')} and holds ${share(memory, 'memory')}.${chance(row)}`;
   return words;
 }
 

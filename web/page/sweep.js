@@ -114,6 +114,13 @@ export function share(value, what) {
   return value < 1.95 ? `${Math.round(100 / value)} % of the ${what}` : `1/${plain(value)} of the ${what}`;
 }
 
+/** A word of caution where the two cannot be told apart. */
+export function chance(row) {
+  const within = (one, other) => one.median_ms >= other.p10_ms && one.median_ms <= other.p90_ms;
+  return within(row.linear, row.transformer) || within(row.transformer, row.linear)
+    ? ' One median lies in the other’s band there, so the difference in time may be chance.' : '';
+}
+
 /** The result in a sentence or two. */
 export function inWords(points) {
   const rows = byLength(points);
@@ -133,10 +140,7 @@ export function inWords(points) {
   }
   words += ` At ${number(longest)} ${cross === null ? 'the linear model' : 'it'} takes ${share(time, 'time')}`;
   words += Number.isFinite(memory) && memory > 0 ? ` and ${share(memory, 'working memory')}.` : '.';
-  const within = (one, other) => one.median_ms >= other.p10_ms && one.median_ms <= other.p90_ms;
-  if (within(row.linear, row.transformer) || within(row.transformer, row.linear)) {
-    words += ' One median lies in the other’s band there, so the difference in time may be chance.';
-  }
+  words += chance(row);
   return words;
 }
 
