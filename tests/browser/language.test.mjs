@@ -1,8 +1,10 @@
 // The tab of language models: both write, the sweep over context, bad input; and the tabs themselves.
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { makeLanguagePair, makePair } from './support/pair.mjs';
+import { makeLanguagePair, makePair, writePair } from './support/pair.mjs';
 import { launch, open, serve, settled, withPairs } from './support/site.mjs';
 
 const POSITIONS = 512;
@@ -172,6 +174,33 @@ describe('on the CPU engine', () => {
     assert.match(await settled(page), /Stopped/);
     assert.match((await write(page, { tokens: 3 })).said, /have written/);
     await page.close();
+  });
+
+  test('a pair that is brought while the last one writes or is measured takes its place', async () => {
+    const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'pair-'));
+    const { page, trouble } = await open(browser, site.address, `${CPU}&lengths=64,256&runs=200`);
+    try {
+      writePair(makeLanguagePair({ name: 'mine' }), folder);
+      await settled(page);
+      await page.getByTestId('run').click();
+      await page.locator('#sweep-doing').getByText('Run').waitFor();
+      await page.getByTestId('folder').setInputFiles(folder);
+      await page.getByText('“mine” is ready').waitFor();
+      assert.ok(await page.getByTestId('cancel').isHidden());
+      await page.getByTestId('tokens').fill('100000');
+      await page.getByTestId('write').click();
+      await page.locator('[data-testid="text-transformer"] .new').waitFor();
+      writePair(makePair({ name: 'texts' }), folder);
+      await page.getByTestId('folder').setInputFiles(folder);
+      await page.getByText('“texts” is ready').waitFor();
+      assert.equal(await page.getByTestId('tab-text').getAttribute('aria-selected'), 'true');
+      assert.deepEqual(await page.locator('#pair-select option').allInnerTexts(), ['fixture', 'your own files']);
+      assert.ok(await page.getByTestId('answer').isEnabled());
+      assert.deepEqual(trouble, []);
+    } finally {
+      fs.rmSync(folder, { recursive: true });
+      await page.close();
+    }
   });
 
   test('tabs: arrows move, Enter chooses, each loads the first pair of its task', async () => {

@@ -95,8 +95,9 @@ async function start() {
 
 /** Loads a pair `from` {base} or {files}, runs its first sample, and says so. True where all went well. */
 async function load(from, name) {
+  // The engine takes one call after another: what is under way there ends first.
   measuring?.abort();
-  loaded = null;
+  measuring = loaded = null;
   allow(false);
   kind.clear();
   $('results').hidden = true;
@@ -136,11 +137,13 @@ async function load(from, name) {
 
 async function sweep() {
   if (!loaded || measuring) return;
-  const most = kind.maxLength(loaded);
+  // Files may be dropped meanwhile, and another pair with them.
+  const [pair, { view, runSweep, limit }] = [loaded, kind];
+  const most = kind.maxLength(pair);
   const { lengths, refused } = parseLengths($('lengths').value, most);
   const runs = Math.max(1, Math.min(200, Math.round(Number($('runs').value)) || 7));
   $('runs').value = runs;
-  $('lengths-hint').textContent = refused.length ? refused.join(' ') : kind.limit(most);
+  $('lengths-hint').textContent = refused.length ? refused.join(' ') : limit(most);
   $('lengths-hint').classList.toggle('warn', refused.length > 0);
   if (!lengths.length) {
     say(`Nothing to measure: ${refused.join(' ') || 'give at least one length.'}`, 'error');
@@ -153,32 +156,33 @@ async function sweep() {
   $('meter').hidden = false;
   say(`Measuring ${lengths.length === 1 ? 'one length' : `${lengths.length} lengths`}…`, 'working');
   const gather = (points) => toResult({
-    adapter: started.adapter, browser: browser(), versions: started.versions, pair: loaded.name, points });
+    adapter: started.adapter, browser: browser(), versions: started.versions, pair: pair.name, points });
   let shown = '';
   try {
-    const points = await kind.runSweep({
+    const points = await runSweep({
       call: (method, given) => engine.call(method, given),
       lengths, runs, signal,
       report: ({ done, total, text, points: sofar }) => {
         $('sweep-progress').value = done / total;
         $('sweep-doing').textContent = text;
         const state = `${sofar.length} ${sofar.at(-1)?.runs}`;
-        if (sofar.length && state !== shown) { shown = state; showResults(gather(sofar), kind.view); }
+        if (sofar.length && state !== shown && loaded === pair) { shown = state; showResults(gather(sofar), view); }
       },
     });
+    if (loaded !== pair) return;
     result = gather(points);
-    if (points.length) showResults(result, kind.view);
+    if (points.length) showResults(result, view);
     publish(result);
     say(signal.aborted ? 'Stopped; what was measured until then is kept.' : 'The comparison is done.');
     allow(true);
   } catch (error) {
-    failed(error, error.fatal ? page.reload : sweep);
+    if (loaded === pair) failed(error, error.fatal ? page.reload : sweep);
   } finally {
     measuring = null;
     $('cancel').hidden = true;
     $('meter').hidden = true;
   }
-  allow($('state').dataset.state === 'ready');
+  if (loaded === pair) allow($('state').dataset.state === 'ready');
 }
 
 /** The JSON where programs that drive this page find it. */
@@ -214,7 +218,7 @@ async function loadFirst() {
   const name = $('pair-select').options[0]?.value;
   if (name) return loadShipped(name);
   measuring?.abort();
-  loaded = last = null;
+  measuring = loaded = last = null;
   kind.clear();
   $('pair-select').replaceChildren(new Option('none shipped', 'none'));
   $('pair-about').textContent = $('lengths-hint').textContent = '';
