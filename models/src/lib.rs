@@ -30,8 +30,9 @@ pub use checkpoint::{Checkpoint, StoredDtype, StoredTensor, WeightDtype};
 pub use convert::{ConvertOptions, MambaOptions, ProjectionInit, convert, convert_to_mamba};
 pub use error::ModelError;
 pub use language::{
-    DecodeState, GenerateOptions, Generation, GptNeoXConfig, LanguageArchitecture, LanguageBatch,
-    LanguageConfig, LanguageMixer, LanguageModel, LanguageOutput, LanguageStates, Sampling, Stop,
+    Continuation, DecodeState, GenerateOptions, Generation, GptNeoXConfig, LanguageArchitecture,
+    LanguageBatch, LanguageConfig, LanguageMixer, LanguageModel, LanguageOutput, LanguageStates,
+    Sampling, Stop,
 };
 pub use layers::{ParameterMut, ParameterRef, Parameters};
 pub use mamba::{Mamba2Config, MambaConfig};

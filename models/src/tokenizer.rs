@@ -1,6 +1,8 @@
 //! `tokenizer.json` through the `tokenizers` crate.
 
-use tokenizers::{PostProcessor, Tokenizer, TruncationParams};
+use std::collections::HashSet;
+
+use tokenizers::{ModelWrapper, PostProcessor, Tokenizer, TruncationParams};
 
 use crate::ModelError;
 
@@ -191,6 +193,51 @@ impl TextTokenizer {
         Ok(encoding.map_err(|e| self.failed(e))?.get_ids().to_vec())
     }
 
+    /// The first character that the ids of [`TextTokenizer::encode_plain`] do not hold, with its position: one that has
+    /// no token, or only the token for unknown ones. Spaces may be left out on purpose and do not count.
+    ///
+    /// # Errors
+    /// [`ModelError::Tokenizer`] when the tokenizer refuses the text.
+    pub fn unknown(&self, text: &str) -> Result<Option<(usize, char)>, ModelError> {
+        let letters = || {
+            let all = text.chars().enumerate();
+            all.filter(|(_, letter)| !letter.is_whitespace())
+        };
+        if let Some(unknown) = self.unknown_token() {
+            let encoding = self.describe(text, false)?;
+            let places = encoding.get_offsets().iter().zip(encoding.get_tokens());
+            let lost: Vec<_> = places.filter(|(_, token)| **token == unknown).collect();
+            let inside = |at: usize| {
+                lost.iter()
+                    .any(|((start, end), _)| (*start..*end).contains(&at))
+            };
+            return Ok(letters().find(|&(at, _)| inside(at)));
+        }
+        // Without such a token letters are dropped silently, or some of their bytes; a text's offsets are wrong then.
+        const BROKEN: char = '\u{fffd}';
+        let mut known = HashSet::from([BROKEN]);
+        for (at, letter) in letters() {
+            if known.insert(letter) {
+                let ids = self.encode_plain(&letter.to_string())?;
+                if ids.is_empty() || self.decode(&ids, false)?.contains(BROKEN) {
+                    return Ok(Some((at, letter)));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// The token that stands for whatever has none.
+    fn unknown_token(&self) -> Option<String> {
+        match self.inner.get_model() {
+            ModelWrapper::BPE(model) => model.unk_token.clone(),
+            ModelWrapper::WordPiece(model) => Some(model.unk_token.clone()),
+            ModelWrapper::WordLevel(model) => Some(model.unk_token.clone()),
+            // Its characters are scored one by one, and none is dropped.
+            ModelWrapper::Unigram(_) => None,
+        }
+    }
+
     /// The id of a token by its name.
     pub fn token_id(&self, token: &str) -> Option<u32> {
         self.inner.token_to_id(token)
@@ -281,11 +328,10 @@ const LOOK_BACK: usize = 8;
 mod tests {
     use super::*;
 
-    #[test]
-    fn streamed_text_is_the_decoded_text() {
-        // Bytes as tokens: characters of one to four tokens.
+    /// Bytes as tokens, characters of one to four tokens; without those that `keep` refuses.
+    fn bytes(keep: fn(char) -> bool) -> TextTokenizer {
         let alphabet = tokenizers::pre_tokenizers::byte_level::ByteLevel::alphabet();
-        let mut letters: Vec<char> = alphabet.into_iter().collect();
+        let mut letters: Vec<char> = alphabet.into_iter().filter(|&c| keep(c)).collect();
         letters.sort_unstable();
         let vocab: serde_json::Map<_, _> = letters
             .iter()
@@ -295,7 +341,31 @@ mod tests {
         let level = serde_json::json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true});
         let json = serde_json::json!({"version": "1.0", "added_tokens": [], "pre_tokenizer": level, "decoder": level,
             "model": {"type": "BPE", "vocab": vocab, "merges": []}});
-        let tokenizer = TextTokenizer::from_bytes(json.to_string().as_bytes(), "bytes").unwrap();
+        TextTokenizer::from_bytes(json.to_string().as_bytes(), "bytes").unwrap()
+    }
+
+    #[test]
+    fn characters_without_tokens_are_found() {
+        let all = bytes(|_| true);
+        assert_eq!(all.unknown("So für, ☃ and 😀\n \u{fffd}").unwrap(), None);
+        let ascii = bytes(|c| c.is_ascii());
+        assert_eq!(ascii.unknown("plain text").unwrap(), None);
+        assert_eq!(ascii.unknown("So für ☃").unwrap(), Some((4, 'ü')));
+        let most = bytes(|c| c != 'Q');
+        assert_eq!(most.unknown("A Queen").unwrap(), Some((2, 'Q')));
+        // The first of its two bytes has a token, the second has none.
+        let half = bytes(|c| c.is_ascii() || c == 'Ã');
+        assert_eq!(half.unknown("So für").unwrap(), Some((4, 'ü')));
+        let json = r#"{"version": "1.0", "added_tokens": [], "pre_tokenizer": {"type": "Whitespace"},
+            "model": {"type": "WordLevel", "vocab": {"[UNK]": 0, "known": 1}, "unk_token": "[UNK]"}}"#;
+        let words = TextTokenizer::from_bytes(json.as_bytes(), "words").unwrap();
+        assert_eq!(words.unknown("known known").unwrap(), None);
+        assert_eq!(words.unknown("known other").unwrap(), Some((6, 'o')));
+    }
+
+    #[test]
+    fn streamed_text_is_the_decoded_text() {
+        let tokenizer = bytes(|_| true);
         let text = "So für, ☃ and 😀\nwell done";
         let ids = tokenizer.encode_plain(text).unwrap();
         assert_eq!(ids.len(), text.len());

@@ -16,7 +16,7 @@ function checkResult(result, { engine, lengths, runs }) {
   assert.match(result.browser, /\d/);
   assert.equal(result.pair, 'fixture');
   const locked = fs.readFileSync(path.join(root, 'Cargo.lock'), 'utf8').match(/name = "burn"\nversion = "([^"]+)"/)[1];
-  assert.equal(result.versions.burn, locked, 'web/src/engine.rs names the version of Burn');
+  assert.equal(result.versions.burn, locked, 'web/src/engine/mod.rs names the version of Burn');
   assert.deepEqual(result.points.map(({ length, model }) => [length, model]), lengths.flatMap((length) => [[length, 'transformer'], [length, 'linear']]));
   for (const point of result.points) {
     assert.deepEqual(keys(point), ['first_ms', 'length', 'median_ms', 'model', 'p10_ms', 'p90_ms', 'peak_bytes', 'runs']);

@@ -43,6 +43,9 @@ export class EngineClient {
     });
   }
 
+  /** Ends the text under way after its token; the call that asked for it gives what is there. */
+  interrupt() { this.#worker?.postMessage({ method: 'stop' }); }
+
   #failAll(message) {
     for (const call of this.#calls.values()) call.reject(new EngineError({ message, fatal: true }));
     this.#calls.clear();

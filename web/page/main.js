@@ -1,10 +1,17 @@
-// The page: starts the engine, loads a pair, and ties the forms to it.
+// The page: starts the engine, loads pairs, and ties tabs and forms to them.
+import { showPair } from './about.js';
+import { takeFiles } from './drop.js';
 import { EngineClient } from './engine.js';
-import { showAnswers, showPair, showSamples, waitForAnswers } from './answers.js';
-import { asked, baseOf, chosen, dropped, shipped } from './pairs.js';
-import { showResults } from './results.js';
-import { defaultLengths, number, parseLengths, runSweep, toCsv, toResult } from './sweep.js';
+import { language } from './language.js';
+import { asked, baseOf, shipped } from './pairs.js';
+import { prepare, showResults } from './results.js';
+import { parseLengths, toCsv, toResult } from './sweep.js';
+import { makeTabs } from './tabs.js';
+import { text } from './text.js';
 import { adapterLine, browser, bytes } from './words.js';
+
+/** What the tabs are for, in their order; elements with data-kind belong to one of them. */
+const kinds = [text, language];
 
 const $ = (id) => document.getElementById(id);
 const parameters = new URLSearchParams(location.search);
@@ -15,6 +22,10 @@ let started = null;
 let loaded = null;
 let result = null;
 let measuring = null;
+/** The tab's kind, every shipped pair, and the lengths of the address until another tab is chosen. */
+let kind = kinds[0];
+let pairs = [];
+let lengthsAsked = parameters.get('lengths');
 
 /** The one line that says what goes on; `state` is working, ready or error. */
 function say(text, state = 'ready', retry = null) {
@@ -25,11 +36,12 @@ function say(text, state = 'ready', retry = null) {
   if (state !== 'working') $('progress').hidden = true;
 }
 
-/** Buttons that need a loaded pair and a free engine. */
+/** Buttons that need a free engine; most need a loaded pair too. */
 function allow(free) {
-  $('answer').disabled = $('run').disabled = !(free && loaded);
-  $('pair-select').disabled = !free || $('pair-select').options.length === 0;
-  for (const button of $('samples').children) button.disabled = !(free && loaded);
+  $('run').disabled = !(free && loaded);
+  $('pair-select').disabled = !free || ['none', undefined].includes($('pair-select').selectedOptions[0]?.value);
+  kind.allow(Boolean(free && loaded));
+  tabs.allow(free);
 }
 
 /** Shows an error and a way on: after a fatal one a fresh engine is started first. */
@@ -40,6 +52,29 @@ function failed(error, again) {
     await again();
   });
   allow(!error.fatal);
+}
+
+const tabs = makeTabs($('tabs'), kinds, (id) => {
+  lengthsAsked = null;
+  turnTo(kinds.find((one) => one.id === id));
+  loadFirst();
+});
+
+/** Turns to the tab of a kind and offers its pairs; none is loaded yet. */
+function turnTo(next) {
+  kind = next;
+  tabs.select(kind.id);
+  for (const node of document.querySelectorAll('[data-kind]')) node.hidden = node.dataset.kind !== kind.id;
+  prepare(kind.view);
+  const names = pairs.filter(({ task }) => kind.fits(task)).map(({ name }) => name);
+  $('pair-select').replaceChildren(...names.map((name) => new Option(name, name)));
+}
+
+/** Adds a pair to the list, chosen. */
+function offer(label, value) {
+  const select = $('pair-select');
+  [...select.options].filter((option) => [value, 'none'].includes(option.value)).forEach((option) => option.remove());
+  select.append(new Option(label, value, true, true));
 }
 
 async function start() {
@@ -58,12 +93,14 @@ async function start() {
   return true;
 }
 
-/** Loads a pair `from` {base} or {files}, answers its first sample, and says so. True where all went well. */
+/** Loads a pair `from` {base} or {files}, runs its first sample, and says so. True where all went well. */
 async function load(from, name) {
+  // The engine takes one call after another: what is under way there ends first.
   measuring?.abort();
-  loaded = null;
+  measuring = loaded = null;
   allow(false);
-  waitForAnswers();
+  kind.clear();
+  $('results').hidden = true;
   say(name ? `Loading the pair “${name}”…` : 'Loading your pair…', 'working');
   try {
     const reply = await engine.call('load', { from, name }, ({ text, done, total }) => {
@@ -80,48 +117,33 @@ async function load(from, name) {
   } finally {
     delete $('status').dataset.stage;
   }
-  const { pair, transformer, linear, times } = loaded;
-  showPair(loaded);
-  const maxLength = Math.min(transformer.max_length, linear.max_length);
-  const lengths = parameters.get('lengths') ?? defaultLengths(maxLength).join(', ');
-  $('lengths').value = lengths;
-  $('lengths-hint').textContent = `This pair has positions for up to ${number(maxLength)} tokens.`;
-  showSamples(pair.samples, (sample) => { fill(sample); ask(); });
-  fill(pair.samples[0] ?? { text: 'A story that takes its time, and is all the better for it.' });
-  const ready = `“${loaded.name}” is ready: read in ${(times.read_ms / 1000).toFixed(1)} s, prepared in ${(times.prepare_ms / 1000).toFixed(1)} s.`;
-  return await ask(ready);
-}
-
-function fill({ text, pair }) {
-  $('text').value = text;
-  $('second').value = pair ?? '';
-  $('second-field').hidden = !pair && !loaded?.pair.samples.some((sample) => sample.pair);
-  $('text-label').textContent = $('second-field').hidden ? 'Text' : 'First text';
-}
-
-async function ask(ready = 'Both models have answered.') {
-  if (!loaded || measuring) return false;
-  allow(false);
-  say('Both models are reading…', 'working');
-  const question = { text: $('text').value, second: $('second-field').hidden ? '' : $('second').value };
-  try {
-    showAnswers(await engine.call('answer', question), loaded);
-    say(ready);
-    allow(true);
-    return true;
-  } catch (error) {
-    failed(error, error.fatal ? reload : ask);
-    return false;
+  const own = kinds.find(({ id }) => id === loaded.transformer.kind);
+  if (own !== kind) {
+    // The visitor's own files, or an unlisted pair that the address names: only now it is known what they are.
+    const { text: label, value } = $('pair-select').selectedOptions[0];
+    turnTo(own);
+    offer(label, value);
+    kind.clear();
   }
+  showPair(loaded);
+  const most = kind.maxLength(loaded);
+  $('lengths').value = lengthsAsked ?? kind.defaultLengths(most).join(', ');
+  $('lengths-hint').textContent = kind.limit(most);
+  $('lengths-hint').classList.remove('warn');
+  kind.show(loaded);
+  const { read_ms: read, prepare_ms: prepared } = loaded.times;
+  return kind.run(`“${loaded.name}” is ready: read in ${(read / 1000).toFixed(1)} s, prepared in ${(prepared / 1000).toFixed(1)} s.`);
 }
 
 async function sweep() {
   if (!loaded || measuring) return;
-  const maxLength = Math.min(loaded.transformer.max_length, loaded.linear.max_length);
-  const { lengths, refused } = parseLengths($('lengths').value, maxLength);
+  // Files may be dropped meanwhile, and another pair with them.
+  const [pair, { view, runSweep, limit }] = [loaded, kind];
+  const most = kind.maxLength(pair);
+  const { lengths, refused } = parseLengths($('lengths').value, most);
   const runs = Math.max(1, Math.min(200, Math.round(Number($('runs').value)) || 7));
   $('runs').value = runs;
-  $('lengths-hint').textContent = refused.length ? refused.join(' ') : `This pair has positions for up to ${number(maxLength)} tokens.`;
+  $('lengths-hint').textContent = refused.length ? refused.join(' ') : limit(most);
   $('lengths-hint').classList.toggle('warn', refused.length > 0);
   if (!lengths.length) {
     say(`Nothing to measure: ${refused.join(' ') || 'give at least one length.'}`, 'error');
@@ -134,8 +156,8 @@ async function sweep() {
   $('meter').hidden = false;
   say(`Measuring ${lengths.length === 1 ? 'one length' : `${lengths.length} lengths`}…`, 'working');
   const gather = (points) => toResult({
-    adapter: started.adapter, browser: browser(), versions: started.versions, pair: loaded.name, points });
-  let shown = 0;
+    adapter: started.adapter, browser: browser(), versions: started.versions, pair: pair.name, points });
+  let shown = '';
   try {
     const points = await runSweep({
       call: (method, given) => engine.call(method, given),
@@ -143,22 +165,24 @@ async function sweep() {
       report: ({ done, total, text, points: sofar }) => {
         $('sweep-progress').value = done / total;
         $('sweep-doing').textContent = text;
-        if (sofar.length > shown) { shown = sofar.length; showResults(gather(sofar)); }
+        const state = `${sofar.length} ${sofar.at(-1)?.runs}`;
+        if (sofar.length && state !== shown && loaded === pair) { shown = state; showResults(gather(sofar), view); }
       },
     });
+    if (loaded !== pair) return;
     result = gather(points);
-    if (points.length) showResults(result);
+    if (points.length) showResults(result, view);
     publish(result);
     say(signal.aborted ? 'Stopped; what was measured until then is kept.' : 'The comparison is done.');
     allow(true);
   } catch (error) {
-    failed(error, error.fatal ? reload : sweep);
+    if (loaded === pair) failed(error, error.fatal ? page.reload : sweep);
   } finally {
     measuring = null;
     $('cancel').hidden = true;
     $('meter').hidden = true;
   }
-  allow($('state').dataset.state === 'ready');
+  if (loaded === pair) allow($('state').dataset.state === 'ready');
 }
 
 /** The JSON where programs that drive this page find it. */
@@ -183,61 +207,72 @@ function save(text, type, name) {
 
 /** The pair last asked for, for another try after a failure. */
 let last = null;
-const reload = () => (last ? load(last.from, last.name) : choose());
 function loadPair(from, name) {
   last = { from, name };
   return load(from, name);
 }
+const loadShipped = (name) => loadPair({ base: baseOf(name) }, name);
 
-/** Lists the shipped pairs and loads the one that the address asks for, or the first. */
+/** Loads the first pair of the tab. */
+async function loadFirst() {
+  const name = $('pair-select').options[0]?.value;
+  if (name) return loadShipped(name);
+  measuring?.abort();
+  measuring = loaded = last = null;
+  kind.clear();
+  $('pair-select').replaceChildren(new Option('none shipped', 'none'));
+  $('pair-about').textContent = $('lengths-hint').textContent = '';
+  $('own').open = true;
+  const which = pairs.length ? `pair for the tab “${kind.label}”` : 'pair';
+  say(`No ${which} comes with this copy of the page. Choose the folder of an exported pair below.`);
+  allow(true);
+  return false;
+}
+
+/** Lists the shipped pairs and loads the one that the address asks for, else the first of its tab, else the first. */
 async function choose() {
-  const select = $('pair-select');
+  pairs = await shipped();
   let wanted;
-  const names = await shipped();
   try {
     wanted = asked(parameters);
   } catch (error) {
+    turnTo(kind);
     failed(error, () => { parameters.delete('pair'); return choose(); });
     return false;
   }
-  if (wanted && !names.includes(wanted)) names.push(wanted);
-  select.replaceChildren(...names.map((name) => new Option(name, name, false, name === wanted)));
-  if (!names.length) {
-    select.replaceChildren(new Option('none shipped', ''));
-    $('own').open = true;
-    say('No pair comes with this copy of the page. Choose the folder of an exported pair below.');
-    return false;
-  }
-  return loadPair({ base: baseOf(select.value) }, select.value);
+  const given = kinds.find(({ id }) => id === parameters.get('tab'));
+  const listed = pairs.find(({ name }) => name === wanted);
+  const first = listed ?? (given ? null : pairs[0]);
+  turnTo(first ? kinds.find((one) => one.fits(first.task)) : given ?? kinds[0]);
+  if (!wanted) return loadFirst();
+  if (!listed) offer(wanted, wanted);
+  $('pair-select').value = wanted;
+  return loadShipped(wanted);
 }
 
 function bring(files) {
   if (!files.length) return;
-  const select = $('pair-select');
-  [...select.options].filter((option) => option.value === '').forEach((option) => option.remove());
-  select.append(new Option('your own files', '', true, true));
+  offer('your own files', '');
   loadPair({ files }, '');
 }
 
-$('pair-select').addEventListener('change', ({ target }) => { if (target.value) loadPair({ base: baseOf(target.value) }, target.value); });
-$('question').addEventListener('submit', (event) => { event.preventDefault(); ask(); });
+/** What a tab may do with the page. */
+const page = {
+  call: (method, given, news) => engine.call(method, given, news),
+  interrupt: () => engine.interrupt(),
+  reload: () => (last ? load(last.from, last.name) : choose()),
+  say, allow, failed,
+  get loaded() { return loaded; },
+  get busy() { return Boolean(measuring); },
+};
+for (const one of kinds) one.connect(page);
+takeFiles(bring, (error) => failed(error, choose));
+
+$('pair-select').addEventListener('change', ({ target }) => { if (target.value) loadShipped(target.value); });
 $('sweep-form').addEventListener('submit', (event) => { event.preventDefault(); sweep(); });
 $('cancel').addEventListener('click', () => measuring?.abort());
 $('save-json').addEventListener('click', () => save(`${JSON.stringify(result, null, 2)}\n`, 'application/json', `caldera-${result.pair}.json`));
 $('save-csv').addEventListener('click', () => save(toCsv(result), 'text/csv', `caldera-${result.pair}.csv`));
-for (const id of ['folder', 'files']) $(id).addEventListener('change', ({ target }) => { bring(chosen(target)); target.value = ''; });
-$('text').addEventListener('keydown', (event) => { if (event.key === 'Enter' && (event.ctrlKey || event.metaKey)) ask(); });
-
-let inside = 0;
-addEventListener('dragenter', (event) => { if (event.dataTransfer?.types.includes('Files')) { inside += 1; $('drop').hidden = false; } });
-addEventListener('dragleave', () => { inside -= 1; if (inside <= 0) { inside = 0; $('drop').hidden = true; } });
-addEventListener('dragover', (event) => event.preventDefault());
-addEventListener('drop', async (event) => {
-  event.preventDefault();
-  inside = 0;
-  $('drop').hidden = true;
-  try { bring(await dropped(event.dataTransfer)); } catch (error) { failed(error, choose); }
-});
 
 // Tests and curious visitors: the engine by hand.
 globalThis.caldera = { call: (method, given) => engine.call(method, given) };

@@ -13,12 +13,12 @@ async function json(address) {
   }
 }
 
-/** Names of the shipped pairs that are really there, in the order of pairs/index.json. */
+/** The shipped pairs that are really there, {name, task}, in the order of pairs/index.json. */
 export async function shipped() {
   const index = await json(new URL('pairs/index.json', document.baseURI));
   const names = (index?.pairs ?? []).filter((name) => NAME.test(name));
   const found = await Promise.all(names.map((name) => json(`${baseOf(name)}pair.json`)));
-  return names.filter((_, i) => found[i]);
+  return names.map((name, i) => ({ name, task: found[i]?.task })).filter((_, i) => found[i]);
 }
 
 /** The pair that the address asks for; null when it asks for none, an error for a name that cannot be one. */

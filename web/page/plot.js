@@ -23,10 +23,10 @@ function ticks(low, high) {
 
 /**
  * Draws into `container`, anew on every change of its width.
- * series: [{key: 't'|'l', name, points: [{x, y, low, high}]}]; format(value) words a y value; cross is {x, y} or null.
+ * series: [{key: 't'|'l', name, points: [{x, y, low, high}]}]; format(value) words a y value; cross is {x, y} or null; axis names the x axis.
  */
-export function plot(container, { series, format, cross, label }) {
-  const draw = () => render(container, series, format, cross, label);
+export function plot(container, { series, format, cross, label, axis = 'length in tokens' }) {
+  const draw = () => render(container, series, format, cross, label, axis);
   container.redraw?.disconnect();
   let width = 0;
   container.redraw = new ResizeObserver(() => {
@@ -37,7 +37,7 @@ export function plot(container, { series, format, cross, label }) {
   container.redraw.observe(container);
 }
 
-function render(container, series, format, cross, label) {
+function render(container, series, format, cross, label, axis) {
   const width = Math.max(240, container.clientWidth);
   const height = Math.round(Math.min(320, Math.max(220, width * 0.62)));
   const margin = { top: 18, right: 16, bottom: 38, left: 58 };
@@ -67,7 +67,7 @@ function render(container, series, format, cross, label) {
     last = x(value);
     add(axes, 'text', { x: x(value), y: height - margin.bottom + 18, 'text-anchor': value === xs.at(-1) && xs.length > 1 ? 'end' : 'middle' }, number(value));
   }
-  add(axes, 'text', { x: (margin.left + width - margin.right) / 2, y: height - 4, 'text-anchor': 'middle' }, 'length in tokens');
+  add(axes, 'text', { x: (margin.left + width - margin.right) / 2, y: height - 4, 'text-anchor': 'middle' }, axis);
 
   if (cross) {
     const mark = add(svg, 'g', { class: 'cross' });

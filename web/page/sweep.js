@@ -80,7 +80,8 @@ export async function runSweep({ call, lengths, runs, report, signal }) {
   return points;
 }
 
-const byLength = (points) => {
+/** [[length, {transformer, linear}], …] of the lengths that both have, in order. */
+export const byLength = (points) => {
   const table = new Map();
   for (const point of points) table.set(point.length, { ...table.get(point.length), [point.model]: point });
   return [...table].filter(([, row]) => row.transformer && row.linear).sort(([a], [b]) => a - b);
@@ -106,11 +107,18 @@ export function crossover(points) {
 export const number = (value) => value.toLocaleString('en-US');
 
 /** How much of `what` the linear model takes where the transformer takes `value` times as much. */
-function share(value, what) {
+export function share(value, what) {
   const plain = (factor) => (factor >= 9.5 ? Math.round(factor) : factor.toFixed(1).replace(/\.0$/, ''));
   if (Math.abs(Math.log(value)) < 0.03) return `the same ${what}`;
   if (value < 1) return `${plain(1 / value)} times the ${what}`;
   return value < 1.95 ? `${Math.round(100 / value)} % of the ${what}` : `1/${plain(value)} of the ${what}`;
+}
+
+/** A word of caution where the two cannot be told apart. */
+export function chance(row) {
+  const within = (one, other) => one.median_ms >= other.p10_ms && one.median_ms <= other.p90_ms;
+  return within(row.linear, row.transformer) || within(row.transformer, row.linear)
+    ? ' One median lies in the other’s band there, so the difference in time may be chance.' : '';
 }
 
 /** The result in a sentence or two. */
@@ -132,10 +140,7 @@ export function inWords(points) {
   }
   words += ` At ${number(longest)} ${cross === null ? 'the linear model' : 'it'} takes ${share(time, 'time')}`;
   words += Number.isFinite(memory) && memory > 0 ? ` and ${share(memory, 'working memory')}.` : '.';
-  const within = (one, other) => one.median_ms >= other.p10_ms && one.median_ms <= other.p90_ms;
-  if (within(row.linear, row.transformer) || within(row.transformer, row.linear)) {
-    words += ' One median lies in the other’s band there, so the difference in time may be chance.';
-  }
+  words += chance(row);
   return words;
 }
 
@@ -144,7 +149,9 @@ export function toResult({ adapter, browser, versions, pair, points }) {
   return { adapter, browser, versions, pair, points, crossover_length: crossover(points) };
 }
 
+/** A line a point; a sweep may have columns of its own behind the common ones. */
 export function toCsv(result) {
-  const columns = ['length', 'model', 'median_ms', 'p10_ms', 'p90_ms', 'first_ms', 'runs', 'peak_bytes'];
-  return [columns.join(','), ...result.points.map((point) => columns.map((column) => point[column]).join(','))].join('\n') + '\n';
+  const common = ['length', 'model', 'median_ms', 'p10_ms', 'p90_ms', 'first_ms', 'runs', 'peak_bytes'];
+  const columns = [...new Set([...common, ...Object.keys(result.points[0] ?? {})])];
+  return [columns.join(','), ...result.points.map((point) => columns.map((column) => point[column] ?? '').join(','))].join('\n') + '\n';
 }

@@ -39,11 +39,14 @@ export function browser() {
   return found[2] === 'Safari' ? `Safari ${found[1]}` : `${found[1]} ${found[2]}`;
 }
 
+const FAMILIES = { roberta: 'RoBERTa', gpt_neox: 'GPT-NeoX', mamba: 'Mamba' };
+const MIXERS = { softmax: 'softmax attention', linformer: 'Linformer', mamba: 'Mamba' };
+
 /** One or two sentences about a model for its card. */
-export function modelLine({ family, mixer, k, layers, hidden_size, parameters, weight_bytes }) {
+export function modelLine({ family, mixer, k, d_state: states, layers, hidden_size, parameters, weight_bytes }) {
   const size = parameters >= 1e6 ? `${(parameters / 1e6).toFixed(1)}\u00a0M` : number3(parameters);
-  const kind = mixer === 'softmax' ? 'softmax attention' : `${mixer === 'linformer' ? 'Linformer' : mixer}${k ? `, k = ${k}` : ''}`;
-  return `${family === 'roberta' ? 'RoBERTa' : family.toUpperCase()} · ${kind} · ${layers} × ${hidden_size} · ${size} parameters · ${bytes(weight_bytes)}`;
+  const kind = `${MIXERS[mixer] ?? mixer}${k ? `, k = ${k}` : ''}${states ? `, ${states} states` : ''}`;
+  return `${FAMILIES[family] ?? family.toUpperCase()} · ${kind} · ${layers}\u00a0×\u00a0${hidden_size} · ${size} parameters · ${bytes(weight_bytes)}`;
 }
 
 const number3 = (value) => (value >= 1000 ? `${Math.round(value / 1000)}\u00a0k` : String(value));

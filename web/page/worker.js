@@ -38,6 +38,26 @@ function describe(adapter) {
   };
 }
 
+const warmUp = {
+  text: (side, { max_length: most }) => engine.measure(side, Math.min(64, most), 1),
+  async language(side, { max_length: most }) {
+    const length = Math.min(64, most ?? 64);
+    await engine.hold(side, length, true);
+    await engine.decode(side, length, 2);
+    engine.release();
+  },
+};
+
+/** Raised by the one message that is heard at once: a text under way ends after its token. */
+let stopped = false;
+
+/** Lets the worker hear its messages. A timer would be held back to 4 ms. */
+const turn = () => new Promise((resolve) => {
+  const { port1, port2 } = new MessageChannel();
+  port1.onmessage = () => { port1.close(); resolve(); };
+  port2.postMessage(null);
+});
+
 const methods = {
   /** Takes WebGPU where it can be had, unless `force` is "cpu". */
   async start({ force }) {
@@ -89,7 +109,7 @@ const methods = {
     progress('Warming up', total, total);
     const start = performance.now();
     // So that the first answer's time is the model's and not the compiler's.
-    for (const side of ['transformer', 'linear']) await engine.measure(side, Math.min(64, result[side].max_length), 1);
+    for (const side of ['transformer', 'linear']) await warmUp[result[side].kind](side, result[side]);
     result.times.prepare_ms += performance.now() - start;
     return result;
   },
@@ -115,6 +135,21 @@ const methods = {
   },
   measure: ({ role, length, forwards }) => engine.measure(role, length, forwards),
   peak: ({ role, length }) => engine.peak_bytes(role, length),
+
+  /** One model's text; its news come as progress. */
+  async generate({ role, prompt, options }) {
+    const id = current;
+    stopped = false;
+    return engine.generate(role, prompt, options, async (news) => {
+      postMessage({ id, progress: news });
+      await turn();
+      return !stopped;
+    });
+  },
+  hold: ({ role, length, prefill }) => engine.hold(role, length, prefill),
+  decode: ({ role, length, tokens }) => engine.decode(role, length, tokens),
+  release: ({ length }) => engine.release(length),
+
   check: ({ path, files }) => engine.check_case(path, files),
 };
 
@@ -144,6 +179,7 @@ addEventListener('error', (event) => fail(event.error ?? event));
 addEventListener('unhandledrejection', (event) => fail(event.reason));
 
 addEventListener('message', ({ data: { id, method, params } }) => {
+  if (method === 'stop') { stopped = true; return; }
   queue = queue.then(async () => {
     current = id;
     try {

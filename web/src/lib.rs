@@ -1,6 +1,6 @@
 //! The engine of Caldera's page: it lives in one worker, owns the device, and answers the worker's calls.
 //!
-//! * [`engine`]: the device, the loaded pair, answers.
+//! * [`engine`]: the device, the loaded pair, answers and generated text.
 //! * [`timing`]: timed batches of forward passes, and their peak memory.
 //! * [`memory`]: a counting allocator, for the CPU engine's peak.
 //! * `report`: a reference case's outcome, as an object for JavaScript.

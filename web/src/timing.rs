@@ -43,24 +43,51 @@ pub(crate) async fn peak_bytes(
     length: usize,
 ) -> Result<f64, JsError> {
     let batch = batch(model, device, length)?;
-    if !gpu {
-        let before = memory::in_use();
-        memory::reset_peak();
-        finish(model, &batch).await?;
-        return Ok((memory::peak() - before) as f64);
-    }
-    // The pool keeps a buffer for each allocation alive at once and reuses it afterwards: what it reserved
-    // during the pass, after everything idle was given back, is the peak.
-    device.memory_cleanup();
-    let reserved = || {
-        device
-            .memory_pool_usage()
-            .map(|usage| usage.bytes_reserved)
-            .ok_or_else(|| refuse("the device reports no memory use"))
-    };
-    let before = reserved()?;
+    let peak = Peak::start(device, gpu)?;
     finish(model, &batch).await?;
-    Ok(reserved()?.saturating_sub(before) as f64)
+    peak.bytes()
+}
+
+/// The most bytes that a device holds at once, beyond those that it held at the start.
+pub(crate) struct Peak<'a> {
+    device: &'a Device,
+    gpu: bool,
+    before: u64,
+}
+
+impl<'a> Peak<'a> {
+    pub(crate) fn start(device: &'a Device, gpu: bool) -> Result<Self, JsError> {
+        let before = if gpu {
+            // The pool keeps a buffer for each allocation alive at once and reuses it afterwards: what it reserves
+            // after everything idle was given back is the peak.
+            device.memory_cleanup();
+            reserved(device)?
+        } else {
+            memory::reset_peak();
+            memory::in_use() as u64
+        };
+        Ok(Self {
+            device,
+            gpu,
+            before,
+        })
+    }
+
+    pub(crate) fn bytes(&self) -> Result<f64, JsError> {
+        let most = if self.gpu {
+            reserved(self.device)?
+        } else {
+            memory::peak() as u64
+        };
+        Ok(most.saturating_sub(self.before) as f64)
+    }
+}
+
+fn reserved(device: &Device) -> Result<u64, JsError> {
+    device
+        .memory_pool_usage()
+        .map(|usage| usage.bytes_reserved)
+        .ok_or_else(|| refuse("the device reports no memory use"))
 }
 
 /// One forward pass with its result read back.
@@ -75,29 +102,27 @@ async fn finish(model: &TextModel, batch: &TextBatch) -> Result<(), JsError> {
     }
 }
 
-/// One text of `length` random tokens, the same for every model with this vocabulary.
-fn batch(model: &TextModel, device: &Device, length: usize) -> Result<TextBatch, JsError> {
-    let config = &model.config;
+/// `length` random token ids below `vocab_size`, always the same, none of them `not`.
+pub(crate) fn random_ids(length: usize, vocab_size: usize, not: u32) -> Vec<u32> {
     let mut state = 0x9e37_79b9_u32;
     let mut token = || {
         // xorshift: any even spread will do.
         state ^= state << 13;
         state ^= state >> 17;
         state ^= state << 5;
-        state % config.vocab_size as u32
+        match state % vocab_size as u32 {
+            id if id == not => (id + 1) % vocab_size as u32,
+            id => id,
+        }
     };
-    let ids: Vec<u32> = (0..length)
-        .map(|_| {
-            let id = token();
-            // A padding token among them would not be one.
-            if id == config.pad_token_id {
-                (id + 1) % config.vocab_size as u32
-            } else {
-                id
-            }
-        })
-        .collect();
-    let ids = [ids];
+    (0..length).map(|_| token()).collect()
+}
+
+/// One text of `length` random tokens, the same for every model with this vocabulary.
+fn batch(model: &TextModel, device: &Device, length: usize) -> Result<TextBatch, JsError> {
+    let config = &model.config;
+    // A padding token among them would not be one.
+    let ids = [random_ids(length, config.vocab_size, config.pad_token_id)];
     model.validate(&ids).map_err(refuse)?;
     Ok(TextBatch::new(&ids, None, config.pad_token_id, device))
 }

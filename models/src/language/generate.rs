@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use burn::tensor::{Int, Tensor, TensorData};
+use burn::tensor::{Tensor, TensorData};
 
 use super::LanguageModel;
 use super::sampler::{Sampler, Sampling};
@@ -58,76 +58,143 @@ pub struct Generation {
     pub state: Option<DecodeState>,
 }
 
+/// A text under way, one token at a time: for those who have other things to do in between, as a browser has.
+#[derive(Debug)]
+pub struct Continuation {
+    model: LanguageModel,
+    sampler: Sampler,
+    options: GenerateOptions,
+    tokens: Vec<u32>,
+    stop: Option<Stop>,
+    /// Of the prompt, until the first token is chosen by them.
+    first: Option<Tensor<2>>,
+    state: Option<DecodeState>,
+}
+
+impl Continuation {
+    /// The next token; None when the text has stopped.
+    ///
+    /// # Errors
+    /// [`ModelError::Device`] when logits cannot be read; [`ModelError::NotFinite`] when they are no numbers. The text
+    /// cannot go on after either.
+    pub async fn next(&mut self) -> Result<Option<u32>, ModelError> {
+        let (None, Some(state)) = (self.stop, &mut self.state) else {
+            return Ok(None);
+        };
+        let logits = match (self.first.take(), self.tokens.last()) {
+            (Some(logits), _) => logits,
+            (None, Some(&token)) => {
+                let next = TensorData::new(vec![token as i64], [1]);
+                let next = Tensor::from_data(next, &self.model.device());
+                self.model.step(next, state)
+            }
+            (None, None) => return Ok(None),
+        };
+        let token =
+            self.sampler
+                .pick(&read(logits).await?)
+                .ok_or_else(|| ModelError::NotFinite {
+                    what: format!("the logits after {} tokens", state.tokens()),
+                })?;
+        self.tokens.push(token);
+        let config = &self.model.config;
+        let most = config.max_length();
+        if self.options.stop_at_end && config.eos_token_ids.contains(&token) {
+            self.stop = Some(Stop::End);
+        } else if self.tokens.len() == self.options.max_new_tokens {
+            self.stop = Some(Stop::Length);
+        } else if most.is_some_and(|most| state.tokens() == most) {
+            self.stop = Some(Stop::Positions);
+        }
+        Ok(Some(token))
+    }
+
+    /// Why there are no more tokens; None while there may be.
+    pub fn stop(&self) -> Option<Stop> {
+        self.stop
+    }
+
+    /// The tokens after the prompt so far.
+    pub fn tokens(&self) -> &[u32] {
+        &self.tokens
+    }
+
+    /// What the model remembers: of the prompt and all tokens but the last. None where there was nothing to run.
+    pub fn state(&self) -> Option<&DecodeState> {
+        self.state.as_ref()
+    }
+}
+
 impl LanguageModel {
+    /// Runs a prompt, to be continued token by token with [`Continuation::next`]. Nothing is read from the device yet.
+    ///
+    /// # Errors
+    /// [`ModelError::Input`] when the prompt is empty, holds a token that the model does not have, or is longer than a
+    /// transformer's `max_position_embeddings`; [`ModelError::Config`] for sampling options out of range.
+    pub fn continuation(
+        &self,
+        prompt: &[u32],
+        options: &GenerateOptions,
+    ) -> Result<Continuation, ModelError> {
+        let sampler = Sampler::new(options.sampling, options.seed)?;
+        self.validate_sample(0, prompt)?;
+        // Handles only: nothing is copied.
+        let model = self.clone();
+        let model = match self.device().is_autodiff() {
+            true => model.frozen(),
+            false => model,
+        };
+        let nothing = options.max_new_tokens == 0;
+        let (first, state) = match nothing {
+            true => (None, None),
+            false => {
+                let ids: Vec<i64> = prompt.iter().map(|&id| id as i64).collect();
+                let ids = TensorData::new(ids, [1, prompt.len()]);
+                let (logits, state) = model.prefill(Tensor::from_data(ids, &model.device()));
+                (Some(logits), Some(state))
+            }
+        };
+        Ok(Continuation {
+            model,
+            sampler,
+            options: *options,
+            tokens: Vec::new(),
+            stop: nothing.then_some(Stop::Length),
+            first,
+            state,
+        })
+    }
+
     /// Continues a prompt. `on_token` sees each token as it comes and may break off.
     ///
     /// Async because a browser can read from a device in no other way; native callers use `caldera_shaders::block_on`.
     ///
     /// # Errors
-    /// [`ModelError::Input`] when the prompt is empty, holds a token that the model does not have, or is longer than a
-    /// transformer's `max_position_embeddings`; [`ModelError::Config`] for sampling options out of range;
-    /// [`ModelError::Device`] when logits cannot be read; [`ModelError::NotFinite`] when they are no numbers.
+    /// Those of [`LanguageModel::continuation`] and [`Continuation::next`].
     pub async fn generate(
         &self,
         prompt: &[u32],
         options: &GenerateOptions,
         on_token: &mut dyn FnMut(u32) -> ControlFlow<()>,
     ) -> Result<Generation, ModelError> {
-        let mut sampler = Sampler::new(options.sampling, options.seed)?;
-        self.validate_sample(0, prompt)?;
-        let mut tokens = Vec::new();
-        if options.max_new_tokens == 0 {
-            return Ok(Generation {
-                tokens,
-                stop: Stop::Length,
-                state: None,
-            });
+        let mut text = self.continuation(prompt, options)?;
+        let mut asked = false;
+        while !asked {
+            let Some(token) = text.next().await? else {
+                break;
+            };
+            asked = on_token(token).is_break();
         }
-        // Handles only: nothing is copied.
-        let frozen;
-        let model = if self.device().is_autodiff() {
-            frozen = self.clone().frozen();
-            &frozen
-        } else {
-            self
-        };
-        let device = model.device();
-        let ids: Vec<i64> = prompt.iter().map(|&id| id as i64).collect();
-        let ids = TensorData::new(ids, [1, prompt.len()]);
-        let ids = Tensor::<2, Int>::from_data(ids, &device);
-        let (mut logits, mut state) = model.prefill(ids);
-        let stop = loop {
-            let token =
-                sampler
-                    .pick(&read(logits).await?)
-                    .ok_or_else(|| ModelError::NotFinite {
-                        what: format!("the logits after {} tokens", state.tokens()),
-                    })?;
-            tokens.push(token);
-            let asked = on_token(token).is_break();
-            if options.stop_at_end && model.config.eos_token_ids.contains(&token) {
-                break Stop::End;
-            }
-            if asked {
-                break Stop::Asked;
-            }
-            if tokens.len() == options.max_new_tokens {
-                break Stop::Length;
-            }
-            if model
-                .config
-                .max_length()
-                .is_some_and(|most| state.tokens() == most)
-            {
-                break Stop::Positions;
-            }
-            let next = TensorData::new(vec![token as i64], [1]);
-            logits = model.step(Tensor::from_data(next, &device), &mut state);
+        let stop = match text.stop {
+            Some(Stop::End) => Stop::End,
+            _ if asked => Stop::Asked,
+            // Without having been asked, a text has stopped by itself.
+            stop => stop.unwrap_or(Stop::Length),
         };
         Ok(Generation {
-            tokens,
+            tokens: text.tokens,
             stop,
-            state: Some(state),
+            state: text.state,
         })
     }
 }

@@ -3,7 +3,7 @@
 //!
 //! * [`LanguageModel::forward`]: whole sequences, differentiable;
 //! * [`LanguageModel::prefill`] and [`LanguageModel::step`]: token by token, with a [`DecodeState`];
-//! * [`LanguageModel::generate`]: text, greedy or sampled.
+//! * [`LanguageModel::generate`]: text, greedy or sampled; [`LanguageModel::continuation`]: the same token by token.
 //!
 //! Dropout (`hidden_dropout`) is applied where transformers applies it: to the embeddings, the mixer's output and the
 //! feed-forward output. Dropout of attention probabilities is not applied: they are never held in memory.
@@ -31,7 +31,7 @@ use burn::tensor::Device;
 pub use batch::LanguageBatch;
 pub use config::{GptNeoXConfig, LanguageArchitecture, LanguageConfig, LanguageMixer};
 pub use forward::{LanguageOutput, LanguageStates};
-pub use generate::{GenerateOptions, Generation, Stop};
+pub use generate::{Continuation, GenerateOptions, Generation, Stop};
 pub use sampler::Sampling;
 pub use state::DecodeState;
 pub(crate) use state::LayerState;

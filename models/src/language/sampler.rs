@@ -56,6 +56,7 @@ impl Sampling {
 }
 
 /// A choice of tokens that follows from its seed.
+#[derive(Debug)]
 pub(super) struct Sampler {
     sampling: Sampling,
     random: StdRng,

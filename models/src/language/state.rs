@@ -2,6 +2,7 @@
 
 use burn::tensor::Tensor;
 
+use super::{LanguageMixer, LanguageModel};
 use crate::mamba::StateSpaceState;
 
 /// Keys and values of the tokens so far, in buffers that are larger than need be.
@@ -97,6 +98,48 @@ impl DecodeState {
     /// Tokens so far.
     pub fn tokens(&self) -> usize {
         self.tokens
+    }
+
+    /// A state of one sample that stands for `tokens` tokens without having run them, all zeros: for timing steps at a
+    /// context whose prefill would take too long. What a model says from it means nothing.
+    pub fn blank(model: &LanguageModel, tokens: usize) -> Self {
+        let (config, device) = (&model.config, model.device());
+        let layer = |_| match config.mixer {
+            LanguageMixer::Mamba(mamba) => {
+                LayerState::StateSpace(StateSpaceState::mamba(&mamba, config.hidden_size, &device))
+            }
+            LanguageMixer::Mamba2(mamba) => {
+                LayerState::StateSpace(StateSpaceState::mamba2(&mamba, &device))
+            }
+            LanguageMixer::Attention => {
+                let heads = config.gpt_neox().map_or(1, |neox| neox.num_attention_heads);
+                let empty =
+                    || Tensor::zeros([1, tokens, heads, config.hidden_size / heads], &device);
+                let most = config.max_length().unwrap_or(0);
+                LayerState::Attention(KeyValueCache::new([empty(), empty()], most))
+            }
+        };
+        let layers = (0..config.num_hidden_layers).map(layer).collect();
+        Self { layers, tokens }
+    }
+
+    /// Goes back by `count` tokens, so that steps can be timed again at the same context. A cache of keys and values
+    /// forgets them; a Mamba mixer's state cannot be undone and stays as it is, which no step's time depends on.
+    ///
+    /// # Panics
+    /// When there are not that many tokens.
+    pub fn rewind(&mut self, count: usize) {
+        assert!(
+            count <= self.tokens,
+            "rewind: expected at most {} tokens, found {count}",
+            self.tokens
+        );
+        self.tokens -= count;
+        for layer in &mut self.layers {
+            if let LayerState::Attention(cache) = layer {
+                cache.filled -= count;
+            }
+        }
     }
 
     /// Bytes that it takes on the device. A cache counts with its capacity: the next power of two above the tokens

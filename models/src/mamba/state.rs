@@ -1,8 +1,8 @@
 //! What mixers remember, however long the text was. B batch, D channels, W width of the convolution, N states.
 
-use burn::tensor::Tensor;
+use burn::tensor::{Device, Tensor};
 
-use super::StateSpaceState;
+use super::{Mamba2Config, MambaConfig, StateSpaceState};
 
 /// Of a Mamba.
 #[derive(Debug, Clone)]
@@ -23,6 +23,24 @@ pub(crate) struct Mamba2State {
 }
 
 impl StateSpaceState {
+    /// Of one sample that has seen nothing, for a Mamba in a model of this width.
+    pub fn mamba(config: &MambaConfig, hidden_size: usize, device: &Device) -> Self {
+        let channels = config.expand * hidden_size;
+        Self::Mamba(MambaState {
+            conv: Tensor::zeros([1, channels, config.d_conv - 1], device),
+            ssm: Tensor::zeros([1, channels, config.d_state], device),
+        })
+    }
+
+    /// Of one sample that has seen nothing, for a Mamba-2.
+    pub fn mamba2(config: &Mamba2Config, device: &Device) -> Self {
+        let state = [1, config.num_heads, config.head_dim, config.d_state];
+        Self::Mamba2(Mamba2State {
+            conv: Tensor::zeros([1, config.mixed_channels(), config.d_conv - 1], device),
+            ssm: Tensor::zeros(state, device),
+        })
+    }
+
     /// Values that it holds.
     pub fn num_elements(&self) -> usize {
         let shapes = match self {

@@ -62,6 +62,7 @@ impl Data {
 
     /// y, the last state, the gradients of the parts and the summed squares of what each of them sums over positions, by a
     /// loop over the positions in f64.
+    #[expect(clippy::type_complexity, reason = "named where it is taken apart")]
     fn expected(&self) -> (Vec<f64>, Vec<f64>, [Vec<f64>; 7], [Vec<f64>; 7]) {
         let [batch, len, heads, width, groups, state] = self.dims;
         let [x, dt, a, b, c, d, dt_bias] = &self.parts;

@@ -60,6 +60,38 @@ function shapes({ hidden, layers, wide, positions, classes, k }) {
   return of;
 }
 
+/** Names and shapes of a GPT-NeoX; `states` puts Mamba mixers in place of its attention. */
+function languageShapes({ hidden, layers, wide, vocab, states }) {
+  const of = {};
+  const linear = (name, out, input) => { of[`${name}.weight`] = [out, input]; of[`${name}.bias`] = [out]; };
+  const norm = (name) => { of[`${name}.weight`] = [hidden]; of[`${name}.bias`] = [hidden]; };
+  of['gpt_neox.embed_in.weight'] = [vocab, hidden];
+  for (let layer = 0; layer < layers; layer += 1) {
+    const name = `gpt_neox.layers.${layer}`;
+    norm(`${name}.input_layernorm`);
+    if (states) {
+      const [mamba, channels, rank] = [`${name}.attention.mamba`, 2 * hidden, Math.ceil(hidden / 16)];
+      of[`${mamba}.in_proj.weight`] = [2 * channels, hidden];
+      of[`${mamba}.conv1d.weight`] = [channels, 1, 4];
+      of[`${mamba}.conv1d.bias`] = [channels];
+      of[`${mamba}.x_proj.weight`] = [rank + 2 * states, channels];
+      linear(`${mamba}.dt_proj`, channels, rank);
+      of[`${mamba}.A_log`] = [channels, states];
+      of[`${mamba}.D`] = [channels];
+      of[`${mamba}.out_proj.weight`] = [hidden, channels];
+    } else {
+      linear(`${name}.attention.query_key_value`, 3 * hidden, hidden);
+      linear(`${name}.attention.dense`, hidden, hidden);
+    }
+    norm(`${name}.post_attention_layernorm`);
+    linear(`${name}.mlp.dense_h_to_4h`, wide, hidden);
+    linear(`${name}.mlp.dense_4h_to_h`, hidden, wide);
+  }
+  norm('gpt_neox.final_layer_norm');
+  of['embed_out.weight'] = [vocab, hidden];
+  return of;
+}
+
 function safetensors(of) {
   const header = {};
   const parts = [];
@@ -68,7 +100,7 @@ function safetensors(of) {
     const count = shape.reduce((product, n) => product * n, 1);
     // Seeded by name, so that both models share what they share.
     const next = random([...name].reduce((sum, letter) => (Math.imul(sum, 31) + letter.charCodeAt(0)) | 0, 7));
-    const norm = /LayerNorm\.weight$/.test(name);
+    const norm = /(LayerNorm|layernorm|layer_norm)\.weight$/.test(name);
     const values = Float32Array.from({ length: count }, () => (norm ? 1 : 0) + (next() - 0.5) * (shape.length > 1 ? 0.5 : 0.1));
     parts.push(Buffer.from(values.buffer));
     header[name] = { dtype: 'F32', shape, data_offsets: [at, at += values.byteLength] };
@@ -93,19 +125,53 @@ export function makePair({ name = 'fixture', hidden = 64, layers = 2, heads = 4,
     files[`${side}/model.safetensors`] = safetensors(shapes({ hidden, layers, wide, positions, classes: 2, k: side === 'linear' ? k : 0 }));
     files[`${side}/tokenizer.json`] = Buffer.from(JSON.stringify(tokenizer()));
   }
-  const listed = Object.entries(files).map(([file, bytes]) => ({ path: file, size: bytes.length, sha256: createHash('sha256').update(bytes).digest('hex') }));
-  const pair = {
+  return describe(files, {
     name, task: 'text-classification', description: 'Random weights, for tests: its answers mean nothing.',
     scores: { teacher: { accuracy: 0.5 }, student: { accuracy: 0.5 } },
-    data: { name: 'none', licence: 'CC0-1.0', source: 'tests/browser/support/pair.mjs' }, licence: 'CC0-1.0', labels: ['negative', 'positive'],
+    labels: ['negative', 'positive'],
     samples: [
       { text: 'a warm and bright story with a great actor in each scene', label: 'positive' },
       { text: 'the plot is slow and the film was long and dull', label: 'negative' },
       { text: Array.from({ length: 300 }, (_, i) => WORDS[(i * 7) % WORDS.length]).join(' ') },
     ],
-    files: listed,
+  });
+}
+
+/** A tokenizer of bytes and a few joined ones; `without` leaves out the tokens with any of these letters. */
+function byteTokenizer(without = '') {
+  const tokenizer = JSON.parse(fs.readFileSync(new URL('../../fixtures/models/gpt-neox-tiny/tokenizer.json', import.meta.url)));
+  const has = (token) => [...without].some((letter) => token.includes(letter));
+  const { model } = tokenizer;
+  model.vocab = Object.fromEntries(Object.entries(model.vocab).filter(([token, id]) => id < 2 || !has(token)));
+  model.merges = model.merges.filter((merge) => !has(typeof merge === 'string' ? merge : merge.join('')));
+  return tokenizer;
+}
+
+/** A pair of language models: a GPT-NeoX and a student of it with Mamba mixers, both of random weights. */
+export function makeLanguagePair({ name = 'words', hidden = 32, layers = 2, heads = 2, wide = 64, positions = 512, vocab = 320, states = 16, without = '' } = {}) {
+  const config = {
+    architectures: ['GPTNeoXForCausalLM'], model_type: 'gpt_neox', hidden_size: hidden, num_hidden_layers: layers, num_attention_heads: heads,
+    intermediate_size: wide, hidden_act: 'gelu', max_position_embeddings: positions, rotary_pct: 0.25, rotary_emb_base: 10000, vocab_size: vocab,
+    layer_norm_eps: 1e-5, initializer_range: 0.02, use_parallel_residual: true, attention_bias: true, tie_word_embeddings: false, eos_token_id: 0,
   };
-  files['pair.json'] = Buffer.from(`${JSON.stringify(pair, null, 2)}\n`);
+  const files = {};
+  for (const [side, extra, d_state] of [['transformer', {}, 0], ['linear', { caldera: { mixer: 'mamba', d_state: states } }, states]]) {
+    files[`${side}/config.json`] = Buffer.from(JSON.stringify({ ...config, ...extra }, null, 2));
+    files[`${side}/model.safetensors`] = safetensors(languageShapes({ hidden, layers, wide, vocab, states: d_state }));
+    files[`${side}/tokenizer.json`] = Buffer.from(JSON.stringify(byteTokenizer(without)));
+  }
+  return describe(files, {
+    name, task: 'language-modeling', description: 'Random weights, for tests: its texts mean nothing.',
+    scores: { teacher: { perplexity: 320 }, student: { perplexity: 320 } },
+    samples: [{ text: 'Once upon a time' }, { text: 'the ' }],
+  });
+}
+
+/** Adds pair.json: what is said of the pair, and every file with its sum. */
+function describe(files, about) {
+  const listed = Object.entries(files).map(([file, bytes]) => ({ path: file, size: bytes.length, sha256: createHash('sha256').update(bytes).digest('hex') }));
+  const data = { name: 'none', licence: 'CC0-1.0', source: 'tests/browser/support/pair.mjs' };
+  files['pair.json'] = Buffer.from(`${JSON.stringify({ ...about, data, licence: 'CC0-1.0', files: listed }, null, 2)}\n`);
   return files;
 }
 

@@ -102,6 +102,36 @@ fn a_state_can_be_kept_and_gone_on_from_twice() {
 }
 
 #[test]
+fn a_rewound_cache_gives_the_same_step_again() {
+    let model = load("gpt-neox-tiny");
+    let rows = [sample(20, 1)];
+    let (_, mut state) = stepwise(&model, &rows, 20);
+    let go = |state: &mut DecodeState, token: i64| {
+        let token = Tensor::from_data(TensorData::new(vec![token], [1]), &model.device());
+        values(model.step(token, state))
+    };
+    let want = go(&mut state, 7);
+    state.rewind(1);
+    assert_ne!(go(&mut state, 200), want);
+    state.rewind(1);
+    assert_eq!((go(&mut state, 7), state.tokens()), (want, 21));
+}
+
+#[test]
+fn a_blank_state_is_as_large_as_a_real_one_and_can_be_gone_on_from() {
+    for model in kinds() {
+        for tokens in [1, 20, 64, 95] {
+            let (_, real) = model.prefill(ids(&[sample(tokens, 1)], &model.device()));
+            let mut blank = DecodeState::blank(&model, tokens);
+            assert_eq!((blank.bytes(), blank.tokens()), (real.bytes(), tokens));
+            let token = Tensor::from_data(TensorData::new(vec![5i64], [1]), &model.device());
+            let logits = values(model.step(token, &mut blank));
+            assert!(logits.iter().all(|x| x.is_finite()));
+        }
+    }
+}
+
+#[test]
 #[should_panic(expected = "frozen")]
 fn a_model_that_is_trained_does_not_decode() {
     let model = load("gpt-neox-tiny").trainable();

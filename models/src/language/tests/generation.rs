@@ -193,3 +193,25 @@ fn logits_that_are_no_numbers_give_an_error() {
     let message = generate(&model, &[3], &endless(2)).unwrap_err().to_string();
     assert!(message.contains("logits after 1 tokens"), "{message}");
 }
+
+#[test]
+fn a_continuation_gives_the_generated_tokens_one_by_one() {
+    for model in kinds() {
+        let prompt = sample(5, 1);
+        let options = GenerateOptions {
+            sampling: random(0.9, Some(40), None),
+            seed: 3,
+            ..endless(6)
+        };
+        let want = generate(&model, &prompt, &options).unwrap();
+        let mut text = model.continuation(&prompt, &options).unwrap();
+        let mut got = Vec::new();
+        while let Some(token) = block_on(text.next()).unwrap() {
+            // The prompt and all tokens but this one.
+            assert_eq!(text.state().unwrap().tokens(), 5 + got.len());
+            got.push(token);
+        }
+        assert_eq!((&got, text.stop()), (&want.tokens, Some(Stop::Length)));
+        assert_eq!(text.tokens(), got);
+    }
+}

@@ -1,21 +1,26 @@
 //! The device and the pair of models on it.
 
+mod language;
+mod text;
+
 use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
 
 use burn::tensor::{Device, Tensor};
-use caldera_models::{
-    Checkpoint, ForwardOptions, Mixer, ModelError, Pair, PairSide, TextBatch, TextModel,
-    TextTokenizer,
-};
+use caldera_models::{Checkpoint, DecodeState, ModelError, Pair, PairSide, TextTokenizer};
 use caldera_shaders::fixture::Case;
 use js_sys::{Object, Uint8Array};
 use serde::Serialize;
 use wasm_bindgen::prelude::*;
 
-use crate::{panics, report, timing};
+use crate::{panics, report};
+use language::LanguageSide;
+use text::TextSide;
 
 /// Burn's version, as in Cargo.lock (the browser tests compare).
 const BURN: &str = "0.22.0";
+
+/// The task of a pair of language models.
+const LANGUAGE: &str = "language-modeling";
 
 /// One worker's engine.
 #[wasm_bindgen]
@@ -26,48 +31,16 @@ pub struct Engine {
     max_binding: u64,
     source: RefCell<String>,
     pair: RefCell<Option<Pair>>,
-    models: RefCell<BTreeMap<&'static str, Rc<Loaded>>>,
+    models: RefCell<BTreeMap<&'static str, Loaded>>,
+    /// Contexts that steps are timed at, by model and length.
+    contexts: RefCell<BTreeMap<(&'static str, usize), DecodeState>>,
 }
 
-struct Loaded {
-    model: TextModel,
-    tokenizer: Option<TextTokenizer>,
-}
-
-/// What the page tells about a model.
-#[derive(Serialize)]
-struct ModelFacts {
-    family: &'static str,
-    mixer: &'static str,
-    /// Rows of a Linformer's projected keys; none in a transformer.
-    k: Option<usize>,
-    layers: usize,
-    hidden_size: usize,
-    heads: usize,
-    parameters: usize,
-    vocab_size: usize,
-    /// Tokens that one text may have, special ones included.
-    max_length: usize,
-    labels: Vec<String>,
-    tokenizer: bool,
-    /// Bytes of the file.
-    weight_bytes: usize,
-}
-
-/// One model's answer to a text.
-#[derive(Serialize)]
-struct Answer {
-    /// The likeliest class.
-    label: String,
-    /// Every class with its probability, in the order of the logits.
-    probabilities: Vec<(String, f64)>,
-    tokens: usize,
-    /// Whether the text was longer than the model takes, and was cut.
-    truncated: bool,
-    /// From token ids to the probabilities read back.
-    ms: f64,
-    /// Tokenising.
-    tokenize_ms: f64,
+/// One side of the pair, on the device.
+#[derive(Clone)]
+enum Loaded {
+    Text(Rc<TextSide>),
+    Language(Rc<LanguageSide>),
 }
 
 #[derive(Serialize)]
@@ -89,6 +62,11 @@ fn side(name: &str) -> Result<PairSide, JsError> {
             "expected the model \"transformer\" or \"linear\", found {other:?}"
         ))),
     }
+}
+
+/// Bytes of a checkpoint's tensors.
+fn weight_bytes(checkpoint: &Checkpoint) -> usize {
+    checkpoint.tensors.values().map(|t| t.bytes.len()).sum()
 }
 
 /// Plain objects, as JSON would give them.
@@ -146,6 +124,7 @@ impl Engine {
             source: RefCell::default(),
             pair: RefCell::default(),
             models: RefCell::default(),
+            contexts: RefCell::default(),
         })
     }
 
@@ -161,7 +140,7 @@ impl Engine {
     /// taken as they are, unchecked. What was loaded before is dropped.
     pub fn open(&self, pair: Option<Vec<u8>>, source: &str) -> Result<JsValue, JsError> {
         self.models.borrow_mut().clear();
-        self.device.memory_cleanup();
+        self.release(None);
         *self.pair.borrow_mut() = None;
         *self.source.borrow_mut() = source.to_string();
         let Some(bytes) = pair else {
@@ -188,133 +167,19 @@ impl Engine {
             ),
             None => None,
         };
-        let mut model = TextModel::from_checkpoint(&checkpoint, &self.device).map_err(refuse)?;
-        // The tokenizer above is all that is needed of it.
-        model.set_tokenizer_json(None);
-        if let Some(tokenizer) = &tokenizer {
-            tokenizer
-                .check_vocab(model.config.vocab_size)
-                .map_err(refuse)?;
-        }
-        let config = &model.config;
-        let facts = object(&ModelFacts {
-            family: config.family.model_type(),
-            mixer: config.mixer.name(),
-            k: match &config.mixer {
-                Mixer::Linformer(linformer) => Some(linformer.k),
-                Mixer::Softmax => None,
-            },
-            layers: config.num_hidden_layers,
-            hidden_size: config.hidden_size,
-            heads: config.num_attention_heads,
-            parameters: model.num_parameters(),
-            vocab_size: config.vocab_size,
-            max_length: config.max_length(),
-            labels: config.labels.clone(),
-            tokenizer: tokenizer.is_some(),
-            weight_bytes: checkpoint
-                .tensors
-                .values()
-                .map(|tensor| tensor.bytes.len())
-                .sum(),
-        })?;
+        let (loaded, facts) = if self.is_language(&checkpoint) {
+            let model = LanguageSide::new(&checkpoint, tokenizer, &self.device)?;
+            let facts = model.facts(&checkpoint)?;
+            (Loaded::Language(Rc::new(model)), facts)
+        } else {
+            let model = TextSide::new(&checkpoint, tokenizer, &self.device)?;
+            let facts = model.facts(&checkpoint)?;
+            (Loaded::Text(Rc::new(model)), facts)
+        };
         drop(checkpoint);
         self.settle().await?;
-        self.models
-            .borrow_mut()
-            .insert(side.folder(), Rc::new(Loaded { model, tokenizer }));
+        self.models.borrow_mut().insert(side.folder(), loaded);
         Ok(facts)
-    }
-
-    /// One model's answer: `{label, probabilities, tokens, truncated, ms, tokenize_ms}`.
-    pub async fn answer(
-        &self,
-        name: &str,
-        text: &str,
-        second: Option<String>,
-    ) -> Result<JsValue, JsError> {
-        let loaded = self.loaded(name)?;
-        let tokenizer = match &loaded.tokenizer {
-            Some(tokenizer) => tokenizer.clone(),
-            // A pair may keep its one tokenizer beside the transformer.
-            None => self
-                .loaded("transformer")?
-                .tokenizer
-                .clone()
-                .ok_or_else(|| {
-                    refuse(format!(
-                        "{name}/tokenizer.json: the pair has no tokenizer; add it and load again"
-                    ))
-                })?,
-        };
-        let config = &loaded.model.config;
-        let start = timing::now();
-        let encode = |limit| {
-            tokenizer
-                .encode(text, second.as_deref(), limit)
-                .map_err(refuse)
-        };
-        let whole = encode(usize::MAX)?;
-        let truncated = whole.ids.len() > config.max_length();
-        let encoding = if truncated {
-            encode(config.max_length())?
-        } else {
-            whole
-        };
-        let tokenize_ms = timing::now() - start;
-        let (ids, type_ids) = (vec![encoding.ids], vec![encoding.type_ids]);
-        loaded.model.validate(&ids).map_err(refuse)?;
-        loaded.model.validate_type_ids(&type_ids).map_err(refuse)?;
-        let start = timing::now();
-        let batch = TextBatch::new(&ids, Some(&type_ids), config.pad_token_id, &self.device);
-        let output = loaded.model.forward(&batch, &ForwardOptions::default());
-        let logits = output.logits.ok_or_else(|| {
-            refuse(format!(
-                "{name}: the model has no classifier, so it cannot answer"
-            ))
-        })?;
-        let logits = read(logits).await?;
-        let probabilities = softmax(&logits);
-        let ms = timing::now() - start;
-        let best = (0..logits.len())
-            .max_by(|&a, &b| logits[a].total_cmp(&logits[b]))
-            .unwrap_or(0);
-        let label = |i: usize| {
-            config
-                .labels
-                .get(i)
-                .cloned()
-                .unwrap_or_else(|| format!("LABEL_{i}"))
-        };
-        object(&Answer {
-            label: label(best),
-            probabilities: probabilities
-                .iter()
-                .enumerate()
-                .map(|(i, &p)| (label(i), p))
-                .collect(),
-            tokens: ids[0].len(),
-            truncated,
-            ms,
-            tokenize_ms,
-        })
-    }
-
-    /// Milliseconds of one forward pass over `length` random tokens: `forwards` of them share one awaited read.
-    pub async fn measure(
-        &self,
-        name: &str,
-        length: usize,
-        forwards: usize,
-    ) -> Result<f64, JsError> {
-        let loaded = self.loaded(name)?;
-        timing::measure(&loaded.model, &self.device, length, forwards.max(1)).await
-    }
-
-    /// Bytes that the device held beyond the weights at the most during one forward pass over `length` tokens.
-    pub async fn peak_bytes(&self, name: &str, length: usize) -> Result<f64, JsError> {
-        let loaded = self.loaded(name)?;
-        timing::peak_bytes(&loaded.model, &self.device, self.gpu, length).await
     }
 
     /// Runs one reference case (its folder's files by path) on this device, as the native tests do.
@@ -355,13 +220,57 @@ impl Engine {
         )
     }
 
-    fn loaded(&self, name: &str) -> Result<Rc<Loaded>, JsError> {
+    /// Whether this is a language model: by the pair's task, or without a `pair.json` by its `config.json`.
+    fn is_language(&self, checkpoint: &Checkpoint) -> bool {
+        match self.pair.borrow().as_ref() {
+            Some(pair) => pair.task == LANGUAGE,
+            None => matches!(
+                checkpoint.config["model_type"].as_str(),
+                Some("gpt_neox" | "mamba")
+            ),
+        }
+    }
+
+    fn loaded(&self, name: &str) -> Result<Loaded, JsError> {
         let side = side(name)?;
-        self.models
-            .borrow()
-            .get(side.folder())
-            .cloned()
-            .ok_or_else(|| refuse(format!("the {name} model is not loaded")))
+        let loaded = self.models.borrow().get(side.folder()).cloned();
+        loaded.ok_or_else(|| refuse(format!("the {name} model is not loaded")))
+    }
+
+    fn text(&self, name: &str) -> Result<Rc<TextSide>, JsError> {
+        match self.loaded(name)? {
+            Loaded::Text(side) => Ok(side),
+            Loaded::Language(_) => Err(refuse(format!(
+                "{name}: expected a text classifier, found a language model"
+            ))),
+        }
+    }
+
+    fn language(&self, name: &str) -> Result<Rc<LanguageSide>, JsError> {
+        match self.loaded(name)? {
+            Loaded::Language(side) => Ok(side),
+            Loaded::Text(_) => Err(refuse(format!(
+                "{name}: expected a language model, found a text classifier"
+            ))),
+        }
+    }
+
+    /// A model's tokenizer; a pair may keep its one tokenizer beside the transformer.
+    fn tokenizer(&self, name: &str) -> Result<TextTokenizer, JsError> {
+        let own = |name: &str| {
+            Ok::<_, JsError>(match self.loaded(name)? {
+                Loaded::Text(side) => side.tokenizer.clone(),
+                Loaded::Language(side) => side.tokenizer.clone(),
+            })
+        };
+        if let Some(tokenizer) = own(name)? {
+            return Ok(tokenizer);
+        }
+        own("transformer")?.ok_or_else(|| {
+            refuse(format!(
+                "{name}/tokenizer.json: the pair has no tokenizer; add it and load again"
+            ))
+        })
     }
 
     /// Refuses a tensor that the adapter could not bind whole.
@@ -396,14 +305,4 @@ pub(crate) async fn read<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>, 
     })?;
     data.try_to_vec()
         .map_err(|error| refuse(format!("expected 32-bit floats from the device: {error:?}")))
-}
-
-fn softmax(logits: &[f32]) -> Vec<f64> {
-    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max) as f64;
-    let powers: Vec<f64> = logits
-        .iter()
-        .map(|&logit| (logit as f64 - largest).exp())
-        .collect();
-    let sum: f64 = powers.iter().sum();
-    powers.into_iter().map(|power| power / sum).collect()
 }

@@ -1,0 +1,144 @@
+// The comparison over context: what is measured in which order, and what is made of it. No page in here.
+import { byLength, chance, crossover, number, ROLES, share, summarise } from './sweep.js';
+
+/** One timed batch of steps lasts about this long, so that a rounded clock and the read weigh little. */
+const BATCH_MS = 60;
+const MOST_STEPS = 64;
+/** A prefill that takes longer than this by the length before is left out: the state is made without it. */
+const LONGEST_PREFILL_MS = 20_000;
+/** A prefill that took less than this is run once more: the first one compiled or fetched what it needs. */
+const SHORT_MS = 4000;
+
+/** Contexts are kept from their prefill to the last round as long as they all take no more than this. */
+const KEEP_BYTES = 400e6;
+
+/** 256, 512, … 8,192, as far as the pair goes. */
+export function defaultContexts(maxLength) {
+  const contexts = [256, 512, 1024, 2048, 4096, 8192].filter((context) => context <= maxLength);
+  return contexts.length ? contexts : [maxLength];
+}
+
+/** What a prefill will take by an earlier one: attention grows with the square of the length at worst. */
+const expected = (role, length, before) => (before ? before.ms * (length / before.length) ** (role === 'linear' ? 1 : 2) : 0);
+
+/**
+ * Runs the sweep: first every context's prefill, then rounds of steps over all contexts and both models, so that a busy
+ * moment of the device meets all of them and no slope comes from it. `call(method, params)` reaches the engine;
+ * `report({done, total, text, points})` after each step; a raised `signal` ends it after the step under way, and the
+ * rounds that are whole by then are kept.
+ */
+export async function runDecodeSweep({ call, lengths, runs, report, signal }) {
+  let points = [];
+  const total = lengths.length * (2 * 3 + 2 * runs);
+  let done = 0;
+  const step = async (text, work) => {
+    report({ done, total, text, points });
+    const value = await work();
+    done += 1;
+    return value;
+  };
+  const before = {};
+  let kept = 0;
+  const rows = [];
+  try {
+    for (const length of lengths) {
+      const row = { length, kept: true };
+      const context = `Context of ${number(length)}`;
+      for (const role of ROLES) {
+        if (signal?.aborted) return points;
+        const one = row[role] = { times: [] };
+        const name = role === 'linear' ? 'linear model' : 'transformer';
+        const prefill = expected(role, length, before[role]) <= LONGEST_PREFILL_MS;
+        const hold = () => call('hold', { role, length, prefill });
+        one.held = await step(`${context}: ${prefill ? 'first prefill' : 'memory'} of the ${name}`, hold);
+        one.first_ms = one.held.first_ms;
+        if (prefill && one.held.prefill_ms < SHORT_MS) one.held = await step(`${context}: prefill of the ${name}`, hold);
+        else done += 1;
+        if (prefill) before[role] = { length, ms: one.held.prefill_ms };
+        const warm = await step(`${context}: warming up the ${name}`, () => call('decode', { role, length, tokens: 2 }));
+        // The steps of a batch lie close to the context that they stand for.
+        const most = Math.max(1, Math.min(MOST_STEPS, Math.floor(length / 8)));
+        one.tokens = Math.max(1, Math.min(most, Math.round(BATCH_MS / Math.max(warm, 0.01))));
+        kept += one.held.state_bytes;
+      }
+      row.kept = kept <= KEEP_BYTES;
+      if (!row.kept) {
+        for (const role of ROLES) kept -= row[role].held.state_bytes;
+        await call('release', { length });
+      }
+      rows.push(row);
+    }
+    for (let run = 0; run < runs && !signal?.aborted; run += 1) {
+      for (const row of rows) {
+        const { length } = row;
+        // In turn, and each goes first every other time.
+        for (const role of run % 2 ? [...ROLES].reverse() : ROLES) {
+          if (signal?.aborted) break;
+          const { tokens, times } = row[role];
+          times.push(await step(`Run ${run + 1} of ${runs}: context of ${number(length)}`, async () => {
+            if (!row.kept) await call('hold', { role, length, prefill: false });
+            return call('decode', { role, length, tokens });
+          }));
+        }
+        if (!row.kept) await call('release', { length });
+      }
+      // A round that was broken off counts for none.
+      if (rows.every((row) => ROLES.every((role) => row[role].times.length > run))) points = rows.flatMap((row) => pointsOf(row, run + 1));
+      report({ done, total, text: `Run ${run + 1} of ${runs}`, points });
+    }
+  } finally {
+    await call('release', {});
+  }
+  return points;
+}
+
+/** Both models' points of a context, by their first `runs` runs. */
+function pointsOf(row, runs) {
+  return ROLES.map((model) => {
+    const { times, held, first_ms } = row[model];
+    const figures = summarise(times.slice(0, runs));
+    return {
+      length: row.length, model, ...figures, first_ms, runs, peak_bytes: held.peak_bytes,
+      prefill_ms: held.prefill_ms, decode_ms_per_token: figures.median_ms, state_bytes: held.state_bytes };
+  });
+}
+
+/** How the time a token grows with the context: the slope of the straight line through the medians on logarithmic axes. */
+export function slope(points, role) {
+  const all = points.filter(({ model }) => model === role).map(({ length, median_ms }) => [Math.log(length), Math.log(median_ms)]);
+  if (all.length < 2) return null;
+  const mean = (at) => all.reduce((sum, one) => sum + one[at], 0) / all.length;
+  const [x, y] = [mean(0), mean(1)];
+  return all.reduce((sum, one) => sum + (one[0] - x) * (one[1] - y), 0) / all.reduce((sum, one) => sum + (one[0] - x) ** 2, 0);
+}
+
+/** The result in a few sentences. */
+export function decodeInWords(points) {
+  const rows = byLength(points);
+  if (!rows.length) return '';
+  const cross = crossover(points);
+  const [[shortest], [longest, row]] = [rows[0], rows.at(-1)];
+  let words;
+  if (cross === null) words = `At a context of ${number(longest)} tokens the transformer writes faster`;
+  else if (cross === shortest) words = rows.length > 1 ? `The linear model writes faster at every context from ${number(cross)} tokens on` : `At a context of ${number(cross)} tokens the linear model writes faster`;
+  else words = `From a context of about ${number(cross)} tokens on, the linear model writes faster`;
+  const time = row.transformer.median_ms / row.linear.median_ms;
+  const memory = row.transformer.state_bytes / row.linear.state_bytes;
+  words += `${cross === null ? ':' : `; at ${number(longest)}`} ${cross === null ? 'the linear model' : 'it'} takes ${share(time, 'time a token')} and holds ${share(memory, 'memory')}.${chance(row)}`;
+  return words;
+}
+
+/** How both grow with the context, in a sentence; nothing for a single context. */
+export function growthInWords(points) {
+  const rows = byLength(points);
+  if (rows.length < 2) return '';
+  const [[shortest, short], [longest, long]] = [rows[0], rows.at(-1)];
+  const [transformer, linear] = ROLES.map((role) => {
+    const grown = long[role].median_ms / short[role].median_ms;
+    // A typographic minus, and none before a zero.
+    const steep = slope(points, role).toFixed(2).replace(/^-0\.00$/, '0.00').replace('-', '−');
+    return `${grown >= 9.95 ? Math.round(grown) : grown.toFixed(1)} times the time (slope ${steep})`;
+  });
+  return `From ${number(shortest)} to ${number(longest)} tokens of context, one more token comes to take the transformer ${transformer}, the linear model ${linear}. `
+    + 'The slope is that of the straight line through the medians on logarithmic axes: 1 is in proportion to the context, 0 not at all.';
+}

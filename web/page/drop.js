@@ -1,0 +1,18 @@
+// Files of the visitor's own: chosen, or dropped anywhere on the page.
+import { chosen, dropped } from './pairs.js';
+
+const $ = (id) => document.getElementById(id);
+
+export function takeFiles(bring, failed) {
+  for (const id of ['folder', 'files']) $(id).addEventListener('change', ({ target }) => { bring(chosen(target)); target.value = ''; });
+  let inside = 0;
+  addEventListener('dragenter', (event) => { if (event.dataTransfer?.types.includes('Files')) { inside += 1; $('drop').hidden = false; } });
+  addEventListener('dragleave', () => { inside -= 1; if (inside <= 0) { inside = 0; $('drop').hidden = true; } });
+  addEventListener('dragover', (event) => event.preventDefault());
+  addEventListener('drop', async (event) => {
+    event.preventDefault();
+    inside = 0;
+    $('drop').hidden = true;
+    try { bring(await dropped(event.dataTransfer)); } catch (error) { failed(error); }
+  });
+}
