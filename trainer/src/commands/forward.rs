@@ -1,11 +1,12 @@
 //! `caldera forward`
 
 use super::{Outcome, flags::choice};
-use crate::config::DeviceChoice;
+use crate::config::{DeviceChoice, Task};
+use crate::model::task_of;
 use crate::report::write_whole;
 use anyhow::{Context, Result, anyhow, bail};
 use burn::tensor::{Device, Tensor};
-use caldera_models::{ForwardOptions, TextBatch, TextModel};
+use caldera_models::{ForwardOptions, LanguageBatch, LanguageModel, TextBatch, TextModel};
 use caldera_shaders::Lengths;
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
@@ -15,7 +16,8 @@ const EXAMPLE: &str = "\
 Example:
   caldera forward --model runs/student/best --input batch.safetensors --output states.safetensors
 Reads input_ids, attention_mask (optional, 1 then 0 in every row) and token_type_ids (optional), each [B, L] of i64 or i32.
-Writes logits [B, labels] (of a model with a head) and hidden_states.0 … .N [B, L, hidden_size] as f32.";
+Writes logits [B, labels] (of a model with a head) and hidden_states.0 … .N [B, L, hidden_size] as f32;
+of a language model logits [B, L, vocab_size] and final_norm [B, L, hidden_size] beside the hidden states.";
 
 /// Logits and hidden states for token ids from a safetensors file
 #[derive(clap::Args)]
@@ -39,7 +41,6 @@ pub(super) fn run(args: Args) -> Result<Outcome> {
     let (batch_ids, type_ids) = read_input(&args.input)?;
     let (device, line) = crate::select_device(args.device)?;
     eprintln!("device: {line}");
-    let model = TextModel::load(&args.model, &device)?;
     let cannot = || {
         format!(
             "{}: does not fit the model {}",
@@ -47,11 +48,21 @@ pub(super) fn run(args: Args) -> Result<Outcome> {
             args.model.display()
         )
     };
-    model.validate(&batch_ids.rows).with_context(cannot)?;
-    if let Some(types) = &type_ids {
-        model.validate_type_ids(types).with_context(cannot)?;
-    }
-    let results = forward(&model, &batch_ids, type_ids.as_deref(), &device)?;
+    let results = match task_of(&args.model)? {
+        Task::Classify => {
+            let model = TextModel::load(&args.model, &device)?;
+            model.validate(&batch_ids.rows).with_context(cannot)?;
+            if let Some(types) = &type_ids {
+                model.validate_type_ids(types).with_context(cannot)?;
+            }
+            forward(&model, &batch_ids, type_ids.as_deref(), &device)?
+        }
+        Task::Lm => {
+            let model = LanguageModel::load(&args.model, &device)?;
+            model.validate(&batch_ids.rows).with_context(cannot)?;
+            forward_language(&model, &batch_ids, &device)?
+        }
+    };
     let views: Vec<(String, TensorView<'_>)> = results
         .iter()
         .map(|r| {
@@ -101,17 +112,38 @@ fn forward(
         results.push(read("pooler_output", pooled)?);
     }
     for (index, state) in output.hidden_states.into_iter().enumerate() {
-        let [rows, computed, width] = state.dims();
-        // Columns that are padding in every sample are not computed; the file has the input's shape all the same.
-        let state = if computed < ids.length {
-            let rest = Tensor::zeros([rows, ids.length - computed, width], device);
-            Tensor::cat(vec![state, rest], 1)
-        } else {
-            state
-        };
+        let state = filled_up(state, ids.length);
         results.push(read(&format!("hidden_states.{index}"), state)?);
     }
     Ok(results)
+}
+
+fn forward_language(model: &LanguageModel, ids: &Ids, device: &Device) -> Result<Vec<Result32>> {
+    let batch = LanguageBatch::new(&ids.rows, model.config.padding(), device);
+    let options = ForwardOptions {
+        hidden_states: true,
+        dropout: false,
+    };
+    let output = model.forward(&batch, &options);
+    let mut results = vec![
+        read("logits", filled_up(output.logits, ids.length))?,
+        read("final_norm", filled_up(output.final_norm, ids.length))?,
+    ];
+    for (index, state) in output.hidden_states.into_iter().enumerate() {
+        let state = filled_up(state, ids.length);
+        results.push(read(&format!("hidden_states.{index}"), state)?);
+    }
+    Ok(results)
+}
+
+/// Columns that are padding in every sample are not computed; the file has the input's shape all the same.
+fn filled_up(state: Tensor<3>, length: usize) -> Tensor<3> {
+    let [rows, computed, width] = state.dims();
+    if computed >= length {
+        return state;
+    }
+    let rest = Tensor::zeros([rows, length - computed, width], &state.device());
+    Tensor::cat(vec![state, rest], 1)
 }
 
 fn read<const D: usize>(name: &str, tensor: Tensor<D>) -> Result<Result32> {
