@@ -13,7 +13,7 @@ pub fn features<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     x.clone().clamp_max(0.0).exp() + x.clamp_min(0.0)
 }
 
-/// The same as [`linear_attention`](crate::linear_attention()); causal by [`causal_whole`].
+/// The same as [`linear_attention`](crate::linear_attention()); causal by `causal_whole`.
 pub fn linear_attention(
     query: Tensor<4>,
     key: Tensor<4>,
@@ -36,7 +36,7 @@ pub fn linear_attention(
     }
 }
 
-/// Causal linear attention by [`causal_chunked`]: y alone.
+/// Causal linear attention by `causal_chunked`: y alone.
 pub fn linear_attention_chunked(
     query: Tensor<4>,
     key: Tensor<4>,

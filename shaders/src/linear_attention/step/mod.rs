@@ -18,7 +18,7 @@ pub const MAX_WIDTH: usize = 1024;
 ///
 /// `query`, `key`, `value`: `[B, H, P]`; `kv`: `[B, H, P, P]` and `z`: `[B, H, P]` as [`linear_attention`](crate::linear_attention())
 /// gives them, zeros before the first token. Forward only: tensors of an autodiff graph must be taken off it (`inner`).
-/// Tensors that are not of f32, and heads wider than [`MAX_WIDTH`], take [the plain form](reference).
+/// Tensors that are not of f32, and heads wider than [`MAX_WIDTH`], take [the plain form](reference()).
 ///
 /// # Panics
 /// When the shapes differ.
