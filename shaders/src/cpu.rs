@@ -4,6 +4,7 @@ use burn::tensor::{Bytes, DType, Shape};
 use burn_flex::{FlexTensor, Layout};
 
 /// Below this many values one core is faster than waking the others.
+#[cfg(not(target_family = "wasm"))]
 const PARALLEL_VALUES: usize = 32 * 1024;
 
 /// The tensor itself when its values are the whole of its buffer in order (so that a sole owner may change them in

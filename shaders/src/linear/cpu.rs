@@ -38,7 +38,7 @@ fn parts(m: usize, n: usize, k: usize) -> [usize; 2] {
         1
     };
     #[cfg(target_family = "wasm")]
-    let cores = 1;
+    let (cores, _) = (1, k);
     let share = |size: usize| size.div_ceil(cores).next_multiple_of(16).min(BLOCK);
     if m >= 64 * cores || m >= n {
         [share(m), n]

@@ -113,17 +113,11 @@ fn one(
     let tokenizer = TextTokenizer::load(folder)?;
     tokenizer.check_vocab(model.config.vocab_size)?;
     let ids = tokenizer.encode_plain(prompt)?;
-    // Before the prompt is told: a refusal leaves nothing on standard output.
-    model
-        .validate(std::slice::from_ref(&ids))
-        .with_context(|| format!("{}", folder.display()))?;
     let mut stream = TextStream::new(&tokenizer, &ids);
     let (mut text, mut broken) = (String::new(), None);
     let start = Instant::now();
     let mut first = None;
-    if !json {
-        print!("{prompt}");
-    }
+    let mut lead = Some(prompt);
     let generation = block_on(model.generate(&ids, options, &mut |token| {
         first.get_or_insert_with(|| start.elapsed());
         let mut tell = || -> Result<()> {
@@ -131,6 +125,8 @@ fn one(
             text.push_str(&piece);
             if !json {
                 let mut out = std::io::stdout().lock();
+                // With the first token: a refusal leaves nothing on standard output.
+                out.write_all(lead.take().unwrap_or_default().as_bytes())?;
                 out.write_all(piece.as_bytes())?;
                 out.flush()?;
             }
@@ -165,7 +161,7 @@ fn one(
             "state_bytes": state,
         }));
     }
-    output::line("")?;
+    output::line(lead.unwrap_or_default())?;
     eprintln!(
         "{count} tokens after {} ({stop}); first token after {:.0} ms, then {:.1} tokens a second; it remembers {:.1} kB",
         ids.len(),
