@@ -339,6 +339,8 @@ fn bad_input_is_told_by_name() {
             "lm",
             "--model",
             model,
+            "--block-length",
+            "32",
             "--train",
             text(&broken),
             "--out",

@@ -37,7 +37,7 @@ impl LanguageModel {
 
     /// Runs one more token of each sample: logits [B, V] of the one that follows.
     ///
-    /// `tokens` is [B], on the model's device. With attention, time grows with the tokens so far; with Mamba it does
+    /// `tokens` is \[B\], on the model's device. With attention, time grows with the tokens so far; with Mamba it does
     /// not. Nothing is read from the device.
     ///
     /// # Panics
