@@ -186,10 +186,9 @@ pub fn resume_equals_unbroken(arguments: Vec<String>, cut: Cut) {
     );
     resumed.succeeded();
     for model in ["last", "best"] {
-        for ((name, want), (_, got)) in contents(&whole.join(model))
-            .into_iter()
-            .zip(contents(&broken.join(model)))
-        {
+        // By name: a kill in the middle of a write leaves a temporary file beside them.
+        for (name, want) in contents(&whole.join(model)) {
+            let got = fs::read(broken.join(model).join(&name)).unwrap();
             assert!(
                 want == got,
                 "{model}/{} differs between the unbroken and the resumed run",
