@@ -10,9 +10,10 @@ use caldera_models::{
 };
 use serde_json::json;
 
+use super::family::Family;
 use super::guide::Teacher;
 use super::run::Run;
-use super::text::{TextTask, guiding};
+use super::text::TextTask;
 use crate::batches::{Encoded, Encoder};
 use crate::config::{
     CaldConfig, DataConfig, Guide, InitChoice, MixerChoice, RunConfig, SharingChoice, StudentFrom,
@@ -84,29 +85,14 @@ pub(super) fn convert(config: &RunConfig, observer: &mut dyn Observer) -> Result
         config.train.pad_to_multiple,
     )?;
 
-    let teacher = match guide {
-        Guide::Unguided | Guide::Hybrid => Teacher::None,
-        Guide::Target => {
-            let teacher = cald.teacher.as_deref().context("guide `target` needs a fine-tuned teacher: name its folder with --teacher or `cald.teacher`")?;
-            Teacher::Fixed(guiding(teacher, &initial, &device)?)
-        }
-        Guide::Trajectory => Teacher::training(initial.clone(), config),
-        Guide::Waypoint => {
-            guiding(&waypoints[0], &initial, &device)?;
-            Teacher::waypoints(waypoints)
-        }
-    };
+    let teacher = teacher_of(&data, config, &initial, waypoints, &device)?;
     let mut student = convert_model(&initial, &convert_options(config, &data.train))?;
     student
         .config
         .caldera
         .insert("run".into(), provenance(config));
-    let task = match cald.guide {
-        Guide::Hybrid => format!("convert (hybrid, {} first)", guide_name(guide)),
-        _ => format!("convert ({})", guide_name(guide)),
-    };
     Run::new(
-        task,
+        conversion_name(cald),
         config.clone(),
         device,
         device_line,
@@ -116,7 +102,39 @@ pub(super) fn convert(config: &RunConfig, observer: &mut dyn Observer) -> Result
     )
 }
 
-pub(super) fn guide_name(guide: Guide) -> &'static str {
+/// Who guides a conversion whose student starts as `initial`: nobody yet, where the guide needs no model.
+pub(super) fn teacher_of<F: Family>(
+    family: &F,
+    config: &RunConfig,
+    initial: &F::Model,
+    waypoints: Vec<PathBuf>,
+    device: &Device,
+) -> Result<Teacher<F::Model>> {
+    let cald = &config.cald;
+    Ok(match cald.first_guide() {
+        Guide::Unguided | Guide::Hybrid => Teacher::None,
+        Guide::Target => {
+            let teacher = cald.teacher.as_deref().context("guide `target` needs a fine-tuned teacher: name its folder with --teacher or `cald.teacher`")?;
+            Teacher::Fixed(family.guiding(teacher, initial, device)?)
+        }
+        Guide::Trajectory => Teacher::training(initial.clone(), config),
+        Guide::Waypoint => {
+            family.guiding(&waypoints[0], initial, device)?;
+            Teacher::waypoints(waypoints)
+        }
+    })
+}
+
+/// What a conversion is called in its records.
+pub(super) fn conversion_name(cald: &CaldConfig) -> String {
+    let first = guide_name(cald.first_guide());
+    match cald.guide {
+        Guide::Hybrid => format!("convert (hybrid, {first} first)"),
+        _ => format!("convert ({first})"),
+    }
+}
+
+fn guide_name(guide: Guide) -> &'static str {
     match guide {
         Guide::Unguided => "unguided",
         Guide::Target => "target",

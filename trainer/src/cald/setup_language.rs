@@ -11,9 +11,11 @@ use caldera_models::{
 use serde_json::json;
 
 use super::guide::Teacher;
-use super::language::{LanguageTask, guiding};
+use super::language::LanguageTask;
 use super::run::Run;
-use super::setup::{guide_name, provenance, source_folder, student_source, waypoint_folders};
+use super::setup::{
+    conversion_name, provenance, source_folder, student_source, teacher_of, waypoint_folders,
+};
 use crate::batches::Blocks;
 use crate::config::{DataConfig, Guide, RunConfig};
 use crate::data::{END_OF_TEXT, Fields, NewTokenizer, read_documents};
@@ -73,20 +75,7 @@ pub(super) fn convert(
     let folder = source_folder(config, guide, student_source(cald), &waypoints)?;
     let initial = <LanguageModel as Model>::load(&folder, &device)?.frozen();
     let task = text_of(&initial, &config.data)?;
-    let teacher = match guide {
-        Guide::Unguided | Guide::Hybrid => Teacher::None,
-        Guide::Target => {
-            let teacher = cald.teacher.as_deref().context(
-                "guide `target` needs the teacher: name its folder with --teacher or `cald.teacher`",
-            )?;
-            Teacher::Fixed(guiding(teacher, &initial, &device)?)
-        }
-        Guide::Trajectory => Teacher::training(initial.clone(), config),
-        Guide::Waypoint => {
-            guiding(&waypoints[0], &initial, &device)?;
-            Teacher::waypoints(waypoints)
-        }
-    };
+    let teacher = teacher_of(&task, config, &initial, waypoints, &device)?;
     let options = MambaOptions {
         mamba: mamba_config(config, &initial),
         seed: config.seed,
@@ -96,12 +85,8 @@ pub(super) fn convert(
         .config
         .caldera
         .insert("run".into(), provenance(config));
-    let name = match cald.guide {
-        Guide::Hybrid => format!("convert (hybrid, {} first)", guide_name(guide)),
-        _ => format!("convert ({})", guide_name(guide)),
-    };
     Run::new(
-        name,
+        conversion_name(cald),
         config.clone(),
         device,
         device_line,
