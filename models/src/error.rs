@@ -107,6 +107,14 @@ pub enum ModelError {
         /// What to do.
         advice: String,
     },
+    /// A clip that no model can take.
+    #[error("{detail}. {advice}")]
+    Audio {
+        /// What was expected and what was found.
+        detail: String,
+        /// What to do.
+        advice: String,
+    },
     /// A pair folder that is incomplete or altered.
     #[error("{file}: {detail}. {advice}")]
     Pair {

@@ -6,6 +6,7 @@
 //! * [`language`]: GPT-NeoX with softmax attention or with Mamba mixers in its place, and the pure Mamba
 //!   and Mamba-2.
 //! * [`mamba`]: the mixers with a state.
+//! * [`speech`]: clips, characters.
 //! * [`convert`](mod@convert): a transformer into its linear student, every transformer parameter carried over.
 //! * [`layers`]: what they are made of, and how parameters are walked.
 //! * [`tokenizer`]: the `tokenizers` crate behind the few calls that the models need.
@@ -23,6 +24,7 @@ pub mod layers;
 pub mod mamba;
 pub mod pair;
 mod settings;
+pub mod speech;
 pub mod text;
 pub mod tokenizer;
 
