@@ -12,6 +12,7 @@ pub mod adamw;
 pub mod cases;
 pub mod causal_conv1d;
 mod column_sum;
+pub mod conv1d;
 mod cpu;
 #[cfg(test)]
 mod default_limits;
@@ -39,6 +40,7 @@ pub mod tolerance;
 
 pub use adamw::{AdamWStep, adamw_step};
 pub use causal_conv1d::{ConvOutput, causal_conv1d, causal_conv1d_step};
+pub use conv1d::{conv1d, conv1d_frames};
 pub use device::{block_on, is_gpu};
 pub use gated_rmsnorm::gated_rmsnorm;
 pub use gelu::gelu;

@@ -5,6 +5,7 @@ use burn_cubecl::CubeBackend;
 use burn_cubecl::tensor::CubeTensor;
 
 use super::select::{Product, select};
+use super::tiled;
 use crate::column_sum;
 use crate::launch::{Kernel, contiguous, empty};
 
@@ -26,8 +27,8 @@ pub(super) fn multiply(
     let (name, source, threads, tile, bytes) = match product {
         Product::Tiled => (
             "linear product",
-            include_str!("product.wgsl"),
-            64,
+            tiled::WGSL,
+            tiled::THREADS,
             64,
             2 * 272 * 16 + 16,
         ),
@@ -40,11 +41,8 @@ pub(super) fn multiply(
         ),
         Product::Burn => return burn_product(a, b, bias, [m, n, k]),
     };
-    // Consecutive threads go along the dimension that is contiguous in memory.
-    let along = |contiguous| {
-        if contiguous { "i % 16u" } else { "i / 16u" }
-    };
     let kernel = Kernel::new(name, source, threads)
+        .set("matrices", "1u")
         .set(
             "a_index",
             if a.transposed {
@@ -61,36 +59,17 @@ pub(super) fn multiply(
                 "depth * size.y + column"
             },
         )
-        .set("a_four", along(a.transposed))
-        .set("a_depth", along(!a.transposed))
-        .set("b_four", along(!b.transposed))
-        .set("b_depth", along(b.transposed))
         .workgroup_memory(bytes);
+    let kernel = tiled::along(kernel, a.transposed, b.transposed);
     let c = empty(&a.tensor, [m, n]);
     let groups = m.div_ceil(tile) * n.div_ceil(tile);
     let info = [m as u32, n as u32, k as u32];
-    match bias {
-        Some(bias) => kernel
-            .set(
-                "bias_binding",
-                "@group(0) @binding(3) var<storage, read_write> bias: array<f32>; // (n)",
-            )
-            .set(
-                "bias",
-                if tile == 64 {
-                    " + bias[column + j]"
-                } else {
-                    " + bias[column]"
-                },
-            )
-            .set("info_binding", 4)
-            .launch(&[&a.tensor, &b.tensor, &c, &bias], &info, groups),
-        None => kernel
-            .set("bias_binding", "")
-            .set("bias", "")
-            .set("info_binding", 3)
-            .launch(&[&a.tensor, &b.tensor, &c], &info, groups),
-    }
+    let added = match tile {
+        64 => "bias[column + j]",
+        _ => "bias[column]",
+    };
+    let operands = [&a.tensor, &b.tensor, &c];
+    tiled::launch(kernel, operands, bias.as_ref(), added, &info, groups);
     c
 }
 

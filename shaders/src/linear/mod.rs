@@ -6,6 +6,7 @@ pub mod reference;
 mod select;
 #[cfg(test)]
 mod tests;
+pub(crate) mod tiled;
 
 pub use select::{Product, select};
 

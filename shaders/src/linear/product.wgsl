@@ -1,10 +1,14 @@
 // C = op(A) op(B) + bias for many rows: a tile of 64 x 64 by a workgroup of 8 x 8, 8 x 8 a thread, 16 of the depth at a time.
-// One file serves x Wt + b, dy W and dyt x: the parameters a_index and b_index say how the operands lie.
-@group(0) @binding(0) var<storage, read_write> a: array<f32>; // (m, k), or (k, m)
-@group(0) @binding(1) var<storage, read_write> b: array<f32>; // (k, n), or (n, k)
-@group(0) @binding(2) var<storage, read_write> c: array<f32>; // (m, n)
+// One file serves x Wt + b, dy W and dyt x of the linear layer, and the convolution, which multiplies many matrices whose
+// rows overlap: the parameters a_index and b_index say how the operands lie.
+@group(0) @binding(0) var<storage, read_write> a: array<f32>; // (m, k), or (k, m), or windows of it
+@group(0) @binding(1) var<storage, read_write> b: array<f32>; // (k, n), or (n, k), for each matrix that needs its own
+@group(0) @binding(2) var<storage, read_write> c: array<f32>; // (matrices, m, n)
 {{ bias_binding }}
-@group(0) @binding({{ info_binding }}) var<storage, read_write> info: array<u32>; // m, n, k
+@group(0) @binding({{ info_binding }}) var<storage, read_write> info: array<u32>; // m, n, k, and what the indices need
+
+// The product that this workgroup has a tile of.
+var<private> matrix: u32;
 
 var<workgroup> sizes: vec3<u32>;
 // (16 of the depth, 64 rows or columns in fours), one more so that a column of threads does not meet in one bank.
@@ -27,7 +31,7 @@ fn b_value(at_depth: u32, at_column: u32, size: vec3<u32>) -> f32 {
 fn write_row(row: u32, column: u32, value: vec4<f32>, size: vec3<u32>) {
   if (row >= size.x) { return; }
   for (var j = 0u; j < 4u; j++) {
-    if (column + j < size.y) { c[row * size.y + column + j] = value[j]{{ bias }}; }
+    if (column + j < size.y) { c[(matrix * size.x + row) * size.y + column + j] = value[j]{{ bias }}; }
   }
 }
 
@@ -54,9 +58,12 @@ fn main(
   let size = workgroupUniformLoad(&sizes);
   let across = (size.y + 63u) / 64u;
   let number = group.y * groups.x + group.x;
+  let tiles = across * ((size.x + 63u) / 64u);
+  matrix = min(number / tiles, {{ matrices }} - 1u);
   // The rows of a superfluous group lie past the last: it writes nothing.
-  let row0 = number / across * 64u;
-  let column0 = number % across * 64u;
+  let tile = number - matrix * tiles;
+  let row0 = tile / across * 64u;
+  let column0 = tile % across * 64u;
   let tx = thread % 8u;
   let ty = thread / 8u;
   // The thread's rows are 4 ty .. and 32 + 4 ty .., its columns 4 tx .. and 32 + 4 tx ..
