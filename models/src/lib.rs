@@ -5,8 +5,9 @@
 //!   with Linformer attention in its place.
 //! * [`language`]: GPT-NeoX with softmax attention or with Mamba mixers in its place, and the pure Mamba
 //!   and Mamba-2.
+//! * [`speech`]: Wav2Vec2, bare, with a CTC head or a classifier, with softmax attention or with bidirectional Mamba-2 mixers
+//!   in its place.
 //! * [`mamba`]: the mixers with a state.
-//! * [`speech`]: clips, characters.
 //! * [`convert`](mod@convert): a transformer into its linear student, every transformer parameter carried over.
 //! * [`layers`]: what they are made of, and how parameters are walked.
 //! * [`tokenizer`]: the `tokenizers` crate behind the few calls that the models need.
@@ -29,7 +30,10 @@ pub mod text;
 pub mod tokenizer;
 
 pub use checkpoint::{Checkpoint, StoredDtype, StoredTensor, WeightDtype};
-pub use convert::{ConvertOptions, MambaOptions, ProjectionInit, convert, convert_to_mamba};
+pub use convert::{
+    BiMamba2Options, ConvertOptions, MambaOptions, ProjectionInit, convert, convert_to_bimamba2,
+    convert_to_mamba,
+};
 pub use error::ModelError;
 pub use language::{
     Continuation, DecodeState, GenerateOptions, Generation, GptNeoXConfig, LanguageArchitecture,
@@ -39,6 +43,10 @@ pub use language::{
 pub use layers::{ParameterMut, ParameterRef, Parameters};
 pub use mamba::{Mamba2Config, MambaConfig};
 pub use pair::{Pair, PairData, PairFile, PairSample, PairScores, PairSide};
+pub use speech::{
+    CtcReduction, CtcVocabulary, FeatureExtractor, FeatureLayer, FeatureNorm, SpeechArchitecture,
+    SpeechBatch, SpeechConfig, SpeechMixer, SpeechModel, SpeechOutput,
+};
 pub use text::{
     Architecture, Family, ForwardOptions, LinformerConfig, Mixer, Sharing, TextBatch, TextConfig,
     TextModel, TextOutput,

@@ -1,6 +1,6 @@
 //! Settings of `config.json`, whatever the model.
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::ModelError;
 use crate::layers::{Activation, dotted};
@@ -129,4 +129,81 @@ impl<'a> Settings<'a> {
             )),
         }
     }
+
+    /// A list of whole numbers of at least 1.
+    pub fn integers(&mut self, key: &str, default: &[usize]) -> Result<Vec<usize>, ModelError> {
+        let Some(value) = self.take(key) else {
+            return Ok(default.to_vec());
+        };
+        let number = |v: &Value| {
+            let number = v.as_u64().and_then(|v| usize::try_from(v).ok());
+            number.filter(|&number| number >= 1)
+        };
+        let list = value.as_array().filter(|list| !list.is_empty());
+        let list: Option<Vec<usize>> = list.and_then(|list| list.iter().map(number).collect());
+        list.ok_or_else(|| {
+            const EXPECTED: &str = "a list of whole numbers of at least 1";
+            self.error(key, EXPECTED, &value.to_string(), "Correct the value")
+        })
+    }
+
+    /// One of a few words.
+    pub fn choice<T: Copy>(
+        &mut self,
+        key: &str,
+        choices: &[(&str, T)],
+    ) -> Result<Option<T>, ModelError> {
+        let Some(value) = self.take(key) else {
+            return Ok(None);
+        };
+        match choices.iter().find(|(name, _)| value == *name) {
+            Some((_, choice)) => Ok(Some(*choice)),
+            None => {
+                let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
+                let names = names.join(" or ");
+                Err(self.error(key, &names, &value.to_string(), "Correct the value"))
+            }
+        }
+    }
+
+    /// `id2label` in the order of its ids; where there is none, with `has_classes` as many numbered names as `num_labels`
+    /// says, else nothing.
+    pub fn labels(&mut self, has_classes: bool) -> Result<Vec<String>, ModelError> {
+        let id2label = self.take("id2label");
+        self.take("label2id");
+        let number = self.integer("num_labels", Some(2))?;
+        let Some(value) = id2label else {
+            let named = if has_classes { number } else { 0 };
+            return Ok((0..named).map(|i| format!("LABEL_{i}")).collect());
+        };
+        let wrong = || {
+            self.error(
+                "id2label",
+                "an object from \"0\", \"1\", ... to label names",
+                &value.to_string(),
+                "Number the labels from 0 without gaps",
+            )
+        };
+        let map = value.as_object().ok_or_else(wrong)?;
+        (0..map.len())
+            .map(|i| {
+                map.get(&i.to_string())
+                    .and_then(Value::as_str)
+                    .map(str::to_string)
+                    .ok_or_else(wrong)
+            })
+            .collect()
+    }
+}
+
+/// Writes `id2label` and `label2id`; nothing where there are no labels.
+pub(crate) fn put_labels(map: &mut Map<String, Value>, labels: &[String]) {
+    if labels.is_empty() {
+        return;
+    }
+    let numbered = labels.iter().enumerate();
+    let id2label = numbered.clone().map(|(i, l)| (i.to_string(), json!(l)));
+    let label2id = numbered.map(|(i, l)| (l.clone(), json!(i)));
+    map.insert("id2label".to_string(), Value::Object(id2label.collect()));
+    map.insert("label2id".to_string(), Value::Object(label2id.collect()));
 }

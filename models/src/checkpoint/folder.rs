@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, collections::BTreeSet, io::Write, path::Path};
 
 use serde_json::Value;
 
-use super::{Checkpoint, StoredTensor, WeightDtype, parse_config, read_safetensors};
+use super::{Checkpoint, SIDE_FILES, StoredTensor, WeightDtype, parse_config, read_safetensors};
 use crate::ModelError;
 
 impl Checkpoint {
@@ -37,10 +37,18 @@ impl Checkpoint {
         } else {
             None
         };
+        let mut files = BTreeMap::new();
+        for name in SIDE_FILES {
+            let path = dir.join(name);
+            if path.exists() {
+                files.insert(name.to_string(), read_file(&path)?);
+            }
+        }
         Ok(Self {
             config,
             tensors,
             tokenizer,
+            files,
             source: dir.display().to_string(),
         })
     }
@@ -54,7 +62,7 @@ impl Checkpoint {
         let files = self.to_files(dtype)?;
         let files: Vec<_> = files
             .iter()
-            .map(|(name, bytes)| (*name, bytes.as_slice()))
+            .map(|(name, bytes)| (name.as_str(), bytes.as_slice()))
             .collect();
         write_files(dir, &files)?;
         // A folder that was sharded before would otherwise keep an index that names other files.

@@ -20,6 +20,14 @@ pub(crate) use format::write_safetensors;
 
 use crate::ModelError;
 
+/// Files beside the weights that say what goes into a model and what its classes mean; speech models have them.
+pub const SIDE_FILES: [&str; 4] = [
+    "preprocessor_config.json",
+    "special_tokens_map.json",
+    "tokenizer_config.json",
+    "vocab.json",
+];
+
 /// One tensor as it lies in the file.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StoredTensor {
@@ -57,6 +65,8 @@ pub struct Checkpoint {
     pub tensors: BTreeMap<String, StoredTensor>,
     /// The bytes of `tokenizer.json`, if there is one.
     pub tokenizer: Option<Vec<u8>>,
+    /// Other small files of the folder by name ([`SIDE_FILES`]), carried along as they are.
+    pub files: BTreeMap<String, Vec<u8>>,
     /// Where it came from, for messages: a folder or an address.
     pub source: String,
 }
@@ -81,21 +91,24 @@ impl Checkpoint {
             config,
             tensors,
             tokenizer,
+            files: BTreeMap::new(),
             source: source.to_string(),
         })
     }
 
-    /// The three files as bytes: name in the folder, content. Floats are stored as `dtype`, integers as they are.
+    /// All files as bytes: name in the folder, content. Floats are stored as `dtype`, integers as they are.
     ///
     /// # Errors
     /// [`ModelError::BadTensor`] when a value is too large for f16.
-    pub fn to_files(&self, dtype: WeightDtype) -> Result<Vec<(&'static str, Vec<u8>)>, ModelError> {
+    pub fn to_files(&self, dtype: WeightDtype) -> Result<Vec<(String, Vec<u8>)>, ModelError> {
         let weights = write_safetensors(&self.tensors, dtype, &self.weights_file())?;
-        let mut files = vec![("model.safetensors", weights)];
+        let mut files = vec![("model.safetensors".to_string(), weights)];
         if let Some(tokenizer) = &self.tokenizer {
-            files.push(("tokenizer.json", tokenizer.clone()));
+            files.push(("tokenizer.json".to_string(), tokenizer.clone()));
         }
-        files.push(("config.json", config_bytes(&self.config, dtype)));
+        let side = self.files.iter();
+        files.extend(side.map(|(name, bytes)| (name.clone(), bytes.clone())));
+        files.push(("config.json".to_string(), config_bytes(&self.config, dtype)));
         Ok(files)
     }
 

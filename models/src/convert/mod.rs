@@ -1,6 +1,7 @@
 //! A transformer into its linear student: every parameter carried over, attention replaced: by Linformer attention in
-//! text encoders, by Mamba mixers in language models.
+//! text encoders, by Mamba mixers in language models, by bidirectional Mamba-2 mixers in speech models.
 
+mod bimamba2;
 mod mamba;
 mod projection;
 #[cfg(test)]
@@ -10,6 +11,7 @@ use burn::tensor::{Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+pub use bimamba2::{BiMamba2Options, convert_to_bimamba2};
 pub use mamba::{MambaOptions, convert_to_mamba};
 use projection::{SampleLengths, segments};
 

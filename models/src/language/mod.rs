@@ -204,6 +204,7 @@ impl LanguageModel {
             config: self.config.to_value(),
             tensors: stored_tensors(self)?,
             tokenizer: self.tokenizer.as_deref().cloned(),
+            files: Default::default(),
             source: String::new(),
         })
     }

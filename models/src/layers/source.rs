@@ -9,6 +9,7 @@ use crate::{Checkpoint, ModelError};
 pub(crate) enum Init {
     Zeros,
     Ones,
+    Constant(f64),
     /// Normal with this standard deviation.
     Normal(f64),
     /// The same, with one row of zeros.
@@ -61,21 +62,24 @@ impl Source for Stored<'_> {
     }
 }
 
-/// A stored tensor by its present name, or by the one that old BERT checkpoints (from TensorFlow) use for norms.
+/// Present endings of names, and what older files have in their place: norms of BERT checkpoints from TensorFlow, weight
+/// norms of PyTorch before 2.0.
+const OLD_NAMES: [(&str, &str); 4] = [
+    ("LayerNorm.weight", "LayerNorm.gamma"),
+    ("LayerNorm.bias", "LayerNorm.beta"),
+    ("parametrizations.weight.original0", "weight_g"),
+    ("parametrizations.weight.original1", "weight_v"),
+];
+
+/// A stored tensor by its present name, or by an old one.
 pub(crate) fn stored<'a>(
     checkpoint: &'a Checkpoint,
     name: &str,
 ) -> Option<&'a crate::StoredTensor> {
     let find = |name: &str| checkpoint.tensors.get(name);
     find(name).or_else(|| {
-        let old = name
-            .strip_suffix("LayerNorm.weight")
-            .map(|n| format!("{n}LayerNorm.gamma"));
-        let old = old.or_else(|| {
-            name.strip_suffix("LayerNorm.bias")
-                .map(|n| format!("{n}LayerNorm.beta"))
-        });
-        find(&old?)
+        let rename = |(present, old)| Some(format!("{}{old}", name.strip_suffix(present)?));
+        find(&OLD_NAMES.into_iter().find_map(rename)?)
     })
 }
 
@@ -91,6 +95,7 @@ impl Source for Random {
         Ok(match init {
             Init::Zeros => vec![0.0; count],
             Init::Ones => vec![1.0; count],
+            Init::Constant(value) => vec![value as f32; count],
             Init::Normal(std) => normals(self.seed, name, count, std),
             Init::NormalWithZeroRow(std, row) => {
                 let mut values = normals(self.seed, name, count, std);

@@ -70,6 +70,22 @@ pub struct Mamba2Config {
 }
 
 impl Mamba2Config {
+    /// The sizes that CALD takes for one direction of a bidirectional mixer (`expand` 1): heads of 64 channels, 128
+    /// states, one group, a convolution of 4. A width that 64 does not divide gets the largest head of up to 64 that does.
+    pub fn for_width(hidden_size: usize) -> Self {
+        let fits = |&size: &usize| hidden_size.is_multiple_of(size);
+        let head_dim = (1..=64).rev().find(fits).unwrap_or(1);
+        Self {
+            num_heads: hidden_size / head_dim,
+            head_dim,
+            d_state: 128,
+            n_groups: 1,
+            d_conv: 4,
+            conv_bias: true,
+            proj_bias: false,
+        }
+    }
+
     /// Channels of the mixer.
     pub fn channels(&self) -> usize {
         self.num_heads * self.head_dim

@@ -238,7 +238,7 @@ impl Pair {
             (PairSide::Linear, linear),
         ] {
             for (name, bytes) in checkpoint.to_files(dtype)? {
-                files.push((join(side.folder(), name), bytes));
+                files.push((join(side.folder(), &name), bytes));
             }
         }
         self.files = files

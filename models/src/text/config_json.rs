@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use super::config::{Architecture, Family, LinformerConfig, Mixer, Sharing, TextConfig};
 use crate::ModelError;
 use crate::layers::Activation;
-use crate::settings::Settings;
+use crate::settings::{Settings, put_labels};
 
 impl TextConfig {
     /// Interprets `config.json`; `file` is named in messages.
@@ -66,7 +66,7 @@ impl TextConfig {
         }
         let padding = (family == Family::Roberta) as u32;
         let pad_token_id = r.token("pad_token_id")?.unwrap_or(padding);
-        let labels = labels(&mut r, architecture)?;
+        let labels = r.labels(architecture == Architecture::SequenceClassification)?;
         let (mixer, caldera) = mixer(&mut r)?;
         Ok(Self {
             family,
@@ -121,20 +121,6 @@ impl TextConfig {
         put("initializer_range", json!(self.initializer_range));
         put("layer_norm_eps", json!(self.layer_norm_eps));
         put("pad_token_id", json!(self.pad_token_id));
-        if !self.labels.is_empty() {
-            let id2label = self
-                .labels
-                .iter()
-                .enumerate()
-                .map(|(i, l)| (i.to_string(), json!(l)));
-            put("id2label", Value::Object(id2label.collect()));
-            let label2id = self
-                .labels
-                .iter()
-                .enumerate()
-                .map(|(i, l)| (l.clone(), json!(i)));
-            put("label2id", Value::Object(label2id.collect()));
-        }
         let mut caldera = self.caldera.clone();
         if let Mixer::Linformer(linformer) = &self.mixer {
             caldera.insert("mixer".to_string(), json!(self.mixer.name()));
@@ -144,40 +130,10 @@ impl TextConfig {
         if !caldera.is_empty() {
             put("caldera", Value::Object(caldera));
         }
+        put_labels(&mut map, &self.labels);
         map.sort_keys();
         Value::Object(map)
     }
-}
-
-/// `id2label` in the order of its ids, or as many numbered names as `num_labels` says.
-fn labels(r: &mut Settings, architecture: Architecture) -> Result<Vec<String>, ModelError> {
-    let id2label = r.take("id2label");
-    r.take("label2id");
-    let number = r.integer("num_labels", Some(2))?;
-    let numbered = |n: usize| (0..n).map(|i| format!("LABEL_{i}")).collect();
-    let Some(value) = id2label else {
-        return Ok(match architecture {
-            Architecture::Bare => Vec::new(),
-            Architecture::SequenceClassification => numbered(number),
-        });
-    };
-    let wrong = || {
-        r.error(
-            "id2label",
-            "an object from \"0\", \"1\", ... to label names",
-            &value.to_string(),
-            "Number the labels from 0 without gaps",
-        )
-    };
-    let map = value.as_object().ok_or_else(wrong)?;
-    (0..map.len())
-        .map(|i| {
-            map.get(&i.to_string())
-                .and_then(Value::as_str)
-                .map(str::to_string)
-                .ok_or_else(wrong)
-        })
-        .collect()
 }
 
 /// `caldera`: the mixer, and what else stands there.

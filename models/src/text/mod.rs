@@ -217,6 +217,7 @@ impl TextModel {
             config: self.config.to_value(),
             tensors,
             tokenizer: self.tokenizer.as_deref().cloned(),
+            files: Default::default(),
             source: String::new(),
         })
     }
