@@ -2,9 +2,14 @@
 
 mod blocks;
 mod order;
+mod schedule;
+mod time_mask;
 
 pub use blocks::{BlockBatch, Blocks};
-pub use order::{epoch_batches, mix};
+pub(crate) use order::Random;
+pub use order::{BatchLimits, epoch_batches, mix};
+pub use schedule::BatchSchedule;
+pub use time_mask::{TimeMask, time_mask};
 
 use std::path::Path;
 

@@ -1,14 +1,18 @@
-//! Examples from files: JSON Lines, CSV, TSV and plain text, with errors that name file, line and field.
+//! Examples from files: JSON Lines, CSV, TSV, plain text, and manifests of sound files, with errors that name file, line and
+//! field.
 
+pub mod audio;
 mod labels;
 mod new_tokenizer;
 mod read;
 mod running_text;
+mod speech;
 
 pub use labels::LabelSet;
 pub use new_tokenizer::{END_OF_TEXT, NewTokenizer};
 pub use read::{Fields, RawLabel, Record, read_records};
 pub use running_text::read_documents;
+pub use speech::{Recording, Utterance, read_manifests, read_recordings};
 
 use std::path::PathBuf;
 
@@ -39,6 +43,9 @@ pub enum DataError {
     /// The extension is none of those that can be read.
     #[error("{}: unknown kind of data file; expected .jsonl, .csv, .tsv or (unlabelled) .txt", .0.display())]
     Extension(PathBuf),
+    /// Speech is described by JSON Lines alone.
+    #[error("{}: expected a speech manifest (.jsonl with the fields audio and text or label)", .0.display())]
+    Manifest(PathBuf),
     /// Nothing in it.
     #[error("{}: no examples in the file", .0.display())]
     Empty(PathBuf),
@@ -50,6 +57,14 @@ pub enum DataError {
         /// Counted from 1.
         line: u64,
         /// What is wrong, and with which field.
+        message: String,
+    },
+    /// A sound file that cannot be used.
+    #[error("{}: {message}", path.display())]
+    Audio {
+        /// The file.
+        path: PathBuf,
+        /// What was expected, what was found, what to do.
         message: String,
     },
     /// The labels as a whole do not fit.

@@ -94,7 +94,7 @@ pub fn read_records(
 }
 
 /// Lines of a file as UTF-8, with their numbers; a byte order mark and empty lines are passed over.
-fn for_each_line(
+pub(super) fn for_each_line(
     path: &Path,
     mut each: impl FnMut(u64, &str) -> Result<bool, DataError>,
 ) -> Result<(), DataError> {
