@@ -21,6 +21,7 @@ pub async fn check(case: &Case, device: &Device) -> Option<CaseReport> {
         "gated-rmsnorm" => crate::gated_rmsnorm::case::check_case(case, &device).await,
         "mamba2-ssd" => crate::ssd::case::check_case(case, &device).await,
         "causal-conv1d" => crate::causal_conv1d::check_case(case, &device).await,
+        "ctc-loss" => crate::ctc_loss::check_case(case, &device).await,
         "reverse-time" => crate::reverse_padded::check_case(case, &device).await,
         _ => return None,
     };

@@ -86,7 +86,7 @@ pub enum LaunchError {
         /// Workgroups asked for.
         found: usize,
     },
-    /// A tensor is not of 32-bit floats.
+    /// A tensor is neither of 32-bit floats nor of words.
     #[error(
         "kernel {kernel}, binding {binding}: expected F32, found {found}; cast the tensor before"
     )]
@@ -154,7 +154,7 @@ impl Kernel {
     pub fn check(&self, buffers: &[&CubeTensor], groups: usize) -> Result<(), LaunchError> {
         self.check_shape(buffers.len(), groups)?;
         for (binding, buffer) in buffers.iter().enumerate() {
-            if buffer.dtype != DType::F32 {
+            if !matches!(buffer.dtype, DType::F32 | DType::U32) {
                 return Err(LaunchError::Dtype {
                     kernel: self.name,
                     binding,
@@ -203,7 +203,7 @@ impl Kernel {
         Ok(())
     }
 
-    /// Launches `groups` workgroups. Bindings are `buffers` in their order (contiguous, f32), then `info`.
+    /// Launches `groups` workgroups. Bindings are `buffers` in their order (contiguous, f32 or [`words`]), then `info`.
     ///
     /// The shader finds its group with `group_id.y * num_workgroups.x + group_id.x` and must ignore indices from `groups`
     /// up: past 65,535 the groups are folded into two dimensions and may be a few too many. Nothing happens for 0 groups.
@@ -355,6 +355,18 @@ pub fn empty(like: &CubeTensor, shape: impl Into<Shape>) -> CubeTensor {
         shape,
         handle,
         DType::F32,
+    )
+}
+
+/// Whole numbers on the device of `like`, a binding that the kernel declares as `array<u32>`: for what changes with every batch and
+/// would crowd the sizes.
+pub fn words(like: &CubeTensor, values: &[u32]) -> CubeTensor {
+    CubeTensor::new_contiguous(
+        like.client.clone(),
+        like.device.clone(),
+        [values.len()].into(),
+        like.client.create_from_slice(bytemuck::cast_slice(values)),
+        DType::U32,
     )
 }
 

@@ -41,6 +41,23 @@ pub enum ShapeError {
         /// Rows of the projections.
         max_len: usize,
     },
+    /// A label of a CTC target is no class, or the blank.
+    #[error(
+        "ctc_loss, sample {sample}: label {label} at position {position} of the target, expected a label below {classes} other than \
+         the blank {blank}; encode the text with the vocabulary of the model"
+    )]
+    Label {
+        /// Row of the batch.
+        sample: usize,
+        /// Position in its target.
+        position: usize,
+        /// The label.
+        label: u32,
+        /// Classes of the logits.
+        classes: usize,
+        /// The blank.
+        blank: u32,
+    },
     /// A tensor's shape does not fit the others.
     #[error("{operator}: {tensor} expected {expected}, found {found:?}")]
     Tensor {

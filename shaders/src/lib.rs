@@ -14,6 +14,7 @@ pub mod causal_conv1d;
 mod column_sum;
 pub mod conv1d;
 mod cpu;
+pub mod ctc_loss;
 #[cfg(test)]
 mod default_limits;
 mod device;
@@ -41,6 +42,7 @@ pub mod tolerance;
 pub use adamw::{AdamWStep, adamw_step};
 pub use causal_conv1d::{ConvOutput, causal_conv1d, causal_conv1d_step};
 pub use conv1d::{conv1d, conv1d_frames};
+pub use ctc_loss::{ctc_loss, try_ctc_loss};
 pub use device::{block_on, is_gpu};
 pub use gated_rmsnorm::gated_rmsnorm;
 pub use gelu::gelu;
