@@ -86,6 +86,19 @@ impl FeatureEncoder {
         windows: Option<&WindowStatistics>,
         config: &SpeechConfig,
     ) -> Tensor<3> {
+        let tracked = self.layers.iter().any(|l| l.conv.weight.is_autodiff());
+        let bytes = if tracked { usize::MAX } else { CHUNK_BYTES };
+        self.in_chunks(samples, windows, config, bytes)
+    }
+
+    /// The same with layers of about `bytes` bytes at most (but a frame at least).
+    pub fn in_chunks(
+        &self,
+        samples: Tensor<2>,
+        windows: Option<&WindowStatistics>,
+        config: &SpeechConfig,
+        bytes: usize,
+    ) -> Tensor<3> {
         let [batch, len] = samples.dims();
         let frames = config.frames(len);
         let first = |frames: usize| {
@@ -95,11 +108,10 @@ impl FeatureEncoder {
             };
             layer.map_or(0, width) * batch * 4
         };
-        let tracked = self.layers.iter().any(|l| l.conv.weight.is_autodiff());
         // Bytes grow evenly with the frames: what a frame costs beyond the first says how many fit.
         let more = first(2).saturating_sub(first(1)).max(1);
-        let chunk = (CHUNK_BYTES / more).max(1);
-        if tracked || frames <= chunk {
+        let chunk = (bytes / more).max(1);
+        if frames <= chunk {
             return self.chunk(samples, windows, config);
         }
         let parts = (0..frames).step_by(chunk).map(|start| {

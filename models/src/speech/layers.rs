@@ -95,6 +95,7 @@ parameters!(Encoder {
 
 /// What stands on the encoder.
 #[derive(Debug, Clone)]
+#[expect(clippy::large_enum_variant, reason = "a model has one")]
 pub(crate) enum Head {
     /// Characters of every frame.
     Ctc(Linear),

@@ -213,6 +213,11 @@ impl SpeechModel {
         Arc::make_mut(&mut self.files).insert(name.to_string(), bytes);
     }
 
+    /// [H, H / groups, K]: what the weight norm makes of the positional convolution.
+    pub(crate) fn positional_weight(&self) -> burn::tensor::Tensor<3> {
+        self.encoder.positional.weight()
+    }
+
     /// The device that holds the parameters, with autodiff if they have it.
     pub fn device(&self) -> Device {
         self.encoder.layer_norm.weight.device()

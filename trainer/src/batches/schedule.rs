@@ -80,7 +80,11 @@ impl BatchSchedule {
     /// The batches of a step, as indices.
     pub fn batches(&mut self, step: u64) -> Vec<Vec<usize>> {
         let (epoch, index) = self.locate(step);
-        if self.current.as_ref().is_none_or(|(known, _)| *known != epoch) {
+        if self
+            .current
+            .as_ref()
+            .is_none_or(|(known, _)| *known != epoch)
+        {
             let order = epoch_batches(&self.lengths, self.limits, self.seed, epoch as u64);
             self.current = Some((epoch, order));
         }
@@ -134,7 +138,10 @@ mod tests {
         let (mut forwards, mut backwards) = (schedule(Some(150)), schedule(Some(150)));
         let last = forwards.steps(3.0);
         let one: Vec<_> = (0..last).map(|step| forwards.batches(step)).collect();
-        let mut other: Vec<_> = (0..last).rev().map(|step| backwards.batches(step)).collect();
+        let mut other: Vec<_> = (0..last)
+            .rev()
+            .map(|step| backwards.batches(step))
+            .collect();
         other.reverse();
         assert_eq!(one, other);
         assert_eq!(schedule(None).steps(0.5), 4);

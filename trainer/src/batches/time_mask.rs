@@ -90,7 +90,11 @@ mod tests {
 
     #[test]
     fn as_many_spans_as_expected_on_average() {
-        let mask = TimeMask { probability: 0.3, length: 10, least: 0 };
+        let mask = TimeMask {
+            probability: 0.3,
+            length: 10,
+            least: 0,
+        };
         let spans: usize = (0..2000)
             .map(|seed| mask.spans(125, 200, Random::new(seed, 1).share()))
             .sum();
@@ -98,7 +102,23 @@ mod tests {
         assert!((mean - 3.75).abs() < 0.05, "{mean}");
         // Another seed, another mask.
         assert_ne!(time_mask(&[125], &mask, 1), time_mask(&[125], &mask, 2));
-        assert_eq!(TimeMask { probability: 1.0, length: 10, least: 2 }.spans(10, 200, 0.9), 1);
-        assert_eq!(TimeMask { probability: 1.0, length: 10, least: 2 }.spans(9, 200, 0.9), 0);
+        assert_eq!(
+            TimeMask {
+                probability: 1.0,
+                length: 10,
+                least: 2
+            }
+            .spans(10, 200, 0.9),
+            1
+        );
+        assert_eq!(
+            TimeMask {
+                probability: 1.0,
+                length: 10,
+                least: 2
+            }
+            .spans(9, 200, 0.9),
+            0
+        );
     }
 }

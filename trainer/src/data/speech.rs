@@ -136,18 +136,31 @@ pub fn read_manifests(
     Ok(utterances)
 }
 
-fn utterance(text: &str, path: &Rc<PathBuf>, line: u64, fields: &Fields) -> Result<Utterance, String> {
+fn utterance(
+    text: &str,
+    path: &Rc<PathBuf>,
+    line: u64,
+    fields: &Fields,
+) -> Result<Utterance, String> {
     let object: Map<String, Value> =
         serde_json::from_str(text).map_err(|error| format!("not a JSON object: {error}"))?;
     let folder = path.parent().unwrap_or(Path::new(""));
-    let one = |value: &Value| value.as_str().filter(|name| !name.is_empty()).map(|name| folder.join(name));
+    let one = |value: &Value| {
+        value
+            .as_str()
+            .filter(|name| !name.is_empty())
+            .map(|name| folder.join(name))
+    };
     let audio = match object.get("audio") {
         Some(Value::Array(names)) => names.iter().map(one).collect::<Option<Vec<_>>>(),
         Some(value) => one(value).map(|file| vec![file]),
         None => return Err("field \"audio\" is missing".into()),
     };
     let audio = audio.filter(|files| !files.is_empty()).ok_or_else(|| {
-        format!("field \"audio\": expected the name of a sound file or a list of names, found {}", object["audio"])
+        format!(
+            "field \"audio\": expected the name of a sound file or a list of names, found {}",
+            object["audio"]
+        )
     })?;
     let gap = match object.get("gap") {
         None | Some(Value::Null) => 0.0,
@@ -165,7 +178,10 @@ fn utterance(text: &str, path: &Rc<PathBuf>, line: u64, fields: &Fields) -> Resu
         None | Some(Value::Null) => None,
         Some(Value::String(name)) => Some(RawLabel::Name(name.clone())),
         Some(value) => Some(RawLabel::Number(value.as_i64().ok_or_else(|| {
-            format!("field {:?}: expected a whole number or a name, found {value}", fields.label)
+            format!(
+                "field {:?}: expected a whole number or a name, found {value}",
+                fields.label
+            )
         })?)),
     };
     Ok(Utterance {
@@ -202,7 +218,11 @@ pub fn read_recordings(
             Err(error) => Err(utterance.error(error.to_string())),
         };
         let recording = Recording {
-            pieces: utterance.audio.iter().map(piece).collect::<Result<_, _>>()?,
+            pieces: utterance
+                .audio
+                .iter()
+                .map(piece)
+                .collect::<Result<_, _>>()?,
             gap: (utterance.gap * f64::from(sampling_rate)).round() as usize,
         };
         let seconds = recording.len() as f64 / f64::from(sampling_rate);

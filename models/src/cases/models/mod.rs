@@ -1,11 +1,12 @@
 //! A stored model against transformers: hidden states, logits, loss, gradients, generated tokens.
 
 mod language;
+mod speech;
 mod text;
 
 use std::collections::BTreeMap;
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Int, Tensor, TensorData, activation};
 use caldera_shaders::fixture::{Case, CaseReport, Comparer, FixtureError, TensorReport};
 use caldera_shaders::{Lengths, ShapeError};
 use serde_json::Value;
@@ -30,6 +31,7 @@ pub(super) async fn check(case: &Case, device: &Device) -> Option<CaseReport> {
         "GPTNeoXForCausalLM" | "MambaForCausalLM" | "Mamba2ForCausalLM" => {
             language::run(case, device).await
         }
+        "Wav2Vec2ForCTC" | "Wav2Vec2ForSequenceClassification" => speech::run(case, device).await,
         _ => return None,
     };
     Some(result.unwrap_or_else(|error| CaseReport::failed(case, error)))
@@ -109,4 +111,14 @@ fn compare_tokens(
         relative_rms: 0.0,
         passed: misses == 0,
     })
+}
+
+/// [1]: the mean cross entropy of logits [B, C].
+fn cross_entropy(logits: Tensor<2>, labels: &[i64]) -> Tensor<1> {
+    let index = TensorData::new(labels.to_vec(), [labels.len(), 1]);
+    let index = Tensor::<2, Int>::from_data(index, &logits.device());
+    activation::log_softmax(logits, 1)
+        .gather(1, index)
+        .mean()
+        .neg()
 }

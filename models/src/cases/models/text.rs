@@ -1,10 +1,10 @@
 //! Text encoders: hidden states, keys, pooled vectors, logits.
 
-use burn::tensor::{Device, Int, Tensor, TensorData, activation};
+use burn::tensor::{Device, Tensor, TensorData};
 use caldera_shaders::Lengths;
 use caldera_shaders::fixture::{Case, CaseReport, Comparer};
 
-use super::{CaseError, compare_gradients, compare_tokens, rows};
+use super::{CaseError, compare_gradients, compare_tokens, cross_entropy, rows};
 use crate::{Checkpoint, ForwardOptions, TextBatch, TextModel};
 
 pub(super) async fn run(case: &Case, device: &Device) -> Result<CaseReport, CaseError> {
@@ -111,14 +111,4 @@ fn mean_pooled(hidden: &Tensor<3>, lengths: &Lengths) -> Tensor<2> {
     let mask = Tensor::<3>::from_data(mask, &hidden.device());
     let count = mask.clone().sum_dim(1).clamp_min(1e-9);
     ((hidden.clone() * mask).sum_dim(1) / count).reshape([b, h])
-}
-
-/// [1]: the mean cross entropy of logits [B, C].
-fn cross_entropy(logits: Tensor<2>, labels: &[i64]) -> Tensor<1> {
-    let index = TensorData::new(labels.to_vec(), [labels.len(), 1]);
-    let index = Tensor::<2, Int>::from_data(index, &logits.device());
-    activation::log_softmax(logits, 1)
-        .gather(1, index)
-        .mean()
-        .neg()
 }

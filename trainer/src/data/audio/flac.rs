@@ -35,7 +35,10 @@ pub(super) fn decode(path: &Path, max_seconds: f64) -> Result<Clip, Complaint> {
         // A stream need not tell its length beforehand.
         if samples.len() > most {
             let seconds = samples.len() as f64 / header.channels as f64;
-            return Err(too_long(seconds / f64::from(header.sampling_rate), max_seconds));
+            return Err(too_long(
+                seconds / f64::from(header.sampling_rate),
+                max_seconds,
+            ));
         }
         buffer = block.into_buffer();
     }

@@ -85,25 +85,35 @@ fn decode(path: &Path, max_seconds: f64) -> Result<Clip, Complaint> {
     });
     match read.map_err(|error| format!("cannot be read: {error}"))? {
         0 => return Err(format!("expected audio, found an empty file. {AGAIN}")),
-        _ if magic.starts_with(b"RIFF") && &magic[8..12] == b"WAVE" => wav::decode(path, max_seconds),
+        _ if magic.starts_with(b"RIFF") && &magic[8..12] == b"WAVE" => {
+            wav::decode(path, max_seconds)
+        }
         _ if magic.starts_with(b"fLaC") => flac::decode(path, max_seconds),
-        _ => Err("expected a WAV or FLAC file, found something else. Convert it, for example with \
+        _ => Err(
+            "expected a WAV or FLAC file, found something else. Convert it, for example with \
                   `ffmpeg -i FILE -ac 1 clip.wav`"
-            .to_string()),
+                .to_string(),
+        ),
     }
 }
 
 /// Whether a file with such a header can be read.
 fn check(header: &Header, max_seconds: f64) -> Result<(), Complaint> {
     if header.sampling_rate == 0 {
-        return Err(format!("expected a sample rate of at least 1, found 0. {AGAIN}"));
+        return Err(format!(
+            "expected a sample rate of at least 1, found 0. {AGAIN}"
+        ));
     }
     if header.channels == 0 {
-        return Err(format!("expected at least one channel, found none. {AGAIN}"));
+        return Err(format!(
+            "expected at least one channel, found none. {AGAIN}"
+        ));
     }
     let rate = f64::from(header.sampling_rate);
     match header.frames {
-        Some(frames) if frames as f64 / rate > max_seconds => Err(too_long(frames as f64 / rate, max_seconds)),
+        Some(frames) if frames as f64 / rate > max_seconds => {
+            Err(too_long(frames as f64 / rate, max_seconds))
+        }
         _ => Ok(()),
     }
 }

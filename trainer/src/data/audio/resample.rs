@@ -64,7 +64,11 @@ fn kernel(x: f64, cutoff: f64, reach: f64) -> f64 {
         return 0.0;
     }
     let angle = std::f64::consts::PI * cutoff * x;
-    let sinc = if angle.abs() < 1e-9 { 1.0 } else { angle.sin() / angle };
+    let sinc = if angle.abs() < 1e-9 {
+        1.0
+    } else {
+        angle.sin() / angle
+    };
     cutoff * sinc * bessel_i0(BETA * inside.sqrt()) / bessel_i0(BETA)
 }
 

@@ -34,7 +34,11 @@ impl Files {
             channels,
             sample_rate: rate,
             bits_per_sample: if float { 32 } else { bits },
-            sample_format: if float { SampleFormat::Float } else { SampleFormat::Int },
+            sample_format: if float {
+                SampleFormat::Float
+            } else {
+                SampleFormat::Int
+            },
         };
         let mut writer = WavWriter::create(&path, spec).unwrap();
         for sample in samples {
@@ -44,7 +48,9 @@ impl Files {
                     true => writer.write_sample(value).unwrap(),
                     false => {
                         let full = f64::powi(2.0, i32::from(bits) - 1);
-                        writer.write_sample((f64::from(value) * full) as i32).unwrap();
+                        writer
+                            .write_sample((f64::from(value) * full) as i32)
+                            .unwrap();
                     }
                 }
             }
@@ -65,10 +71,14 @@ fn every_width_and_channel_count_reads_alike() {
         for channels in [1u16, 2, 3] {
             let name = format!("{bits}-{channels}.wav");
             let clip = read(&files.wav(&name, channels, bits, &samples, 8000)).unwrap();
-            let share: f32 = (1..=channels).map(|c| 1.0 / f32::from(c)).sum::<f32>() / f32::from(channels);
+            let share: f32 =
+                (1..=channels).map(|c| 1.0 / f32::from(c)).sum::<f32>() / f32::from(channels);
             assert_eq!(clip.samples.len(), samples.len(), "{name}");
             for (got, want) in clip.samples.iter().zip(&samples) {
-                assert!((got - want * share).abs() < tolerance, "{name}: {got} {want}");
+                assert!(
+                    (got - want * share).abs() < tolerance,
+                    "{name}: {got} {want}"
+                );
             }
         }
     }
@@ -82,7 +92,10 @@ fn flac_gives_the_samples_that_went_in() {
     assert_eq!(read(&path).unwrap().samples, vec![1000.0 / 32768.0; 16]);
     let short = files.bytes("short.flac", &constant_flac(16, 1000)[..46]);
     let said = read(&short).unwrap_err();
-    assert!(said.contains("short.flac") && said.contains("FLAC"), "{said}");
+    assert!(
+        said.contains("short.flac") && said.contains("FLAC"),
+        "{said}"
+    );
 }
 
 /// A FLAC stream of one block with one constant value, mono, 16 bits, 8 kHz (RFC 9639).
@@ -131,12 +144,24 @@ fn bad_files_are_named_with_what_is_wrong() {
     nan[7] = f32::NAN;
     let cases = [
         (files.bytes("empty.wav", b""), "an empty file"),
-        (files.bytes("cut.wav", &good[..good.len() - 101]), "truncated WAV file"),
+        (
+            files.bytes("cut.wav", &good[..good.len() - 101]),
+            "truncated WAV file",
+        ),
         (files.bytes("header.wav", &good[..20]), "WAV"),
-        (files.bytes("text.wav", b"not a sound at all"), "expected a WAV or FLAC file"),
+        (
+            files.bytes("text.wav", b"not a sound at all"),
+            "expected a WAV or FLAC file",
+        ),
         (files.bytes("rate.wav", &no_rate), "found 0"),
-        (files.wav("none.wav", 1, 16, &[], 8000), "expected samples, found none"),
-        (files.wav("nan.wav", 1, 0, &nan, 8000), "found NaN at sample 7"),
+        (
+            files.wav("none.wav", 1, 16, &[], 8000),
+            "expected samples, found none",
+        ),
+        (
+            files.wav("nan.wav", 1, 0, &nan, 8000),
+            "found NaN at sample 7",
+        ),
         (files.0.path().join("missing.wav"), "cannot be read"),
     ];
     for (path, want) in cases {
@@ -146,25 +171,45 @@ fn bad_files_are_named_with_what_is_wrong() {
     }
     let hour = files.wav("hour.wav", 1, 8, &vec![0.0; 3600 * 100], 100);
     let said = read(&hour).unwrap_err();
-    assert!(said.contains("at most 60 s") && said.contains("found 3600 s"), "{said}");
+    assert!(
+        said.contains("at most 60 s") && said.contains("found 3600 s"),
+        "{said}"
+    );
 }
 
 #[test]
 fn another_rate_keeps_the_tone() {
-    for (from, to) in [(16_000u32, 8000u32), (8000, 16_000), (44_100, 16_000), (11_025, 8000), (48_000, 44_100)] {
+    for (from, to) in [
+        (16_000u32, 8000u32),
+        (8000, 16_000),
+        (44_100, 16_000),
+        (11_025, 8000),
+        (48_000, 44_100),
+    ] {
         let before = tone(from as usize / 2, from, 440.0);
         let after = resample(before, from, to);
         let want = tone(to as usize / 2, to, 440.0);
         assert!(after.len().abs_diff(want.len()) <= 1, "{from} {to}");
         // The ends lack what was before and after them.
         let edge = to as usize / 50;
-        for (n, (got, want)) in after.iter().zip(&want).enumerate().skip(edge).take(want.len() - 2 * edge) {
-            assert!((got - want).abs() < 1e-4, "{from} {to} at {n}: {got} {want}");
+        for (n, (got, want)) in after
+            .iter()
+            .zip(&want)
+            .enumerate()
+            .skip(edge)
+            .take(want.len() - 2 * edge)
+        {
+            assert!(
+                (got - want).abs() < 1e-4,
+                "{from} {to} at {n}: {got} {want}"
+            );
         }
     }
     // What the lower rate cannot hold is gone, not folded back.
     let above = resample(tone(16_000, 16_000, 5000.0), 16_000, 8000);
-    let loudest = above[400..7600].iter().fold(0f32, |most, x| most.max(x.abs()));
+    let loudest = above[400..7600]
+        .iter()
+        .fold(0f32, |most, x| most.max(x.abs()));
     assert!(loudest < 1e-4, "{loudest}");
     // Rates without a common divisor.
     assert_eq!(resample(vec![0.5; 1000], 48_001, 44_100).len(), 919);
