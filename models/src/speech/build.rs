@@ -6,7 +6,7 @@ use super::layers::{Encoder, Head, Layer};
 use super::mixer::{Attention, BiMamba2, FrameMixer};
 use super::positional::PositionalConvolution;
 use crate::ModelError;
-use crate::layers::{Init, Linear, Parts, dotted};
+use crate::layers::{Init, Linear, Packed, Parts, dotted};
 use crate::mamba::Mamba2Mixer;
 
 /// Epsilon of the gated norm in a Mamba-2, as its source has it.
@@ -41,6 +41,7 @@ impl Builder<'_> {
         Ok(Convolution {
             weight,
             bias: bias.transpose()?,
+            packed: Packed::default(),
         })
     }
 
@@ -94,6 +95,7 @@ impl Builder<'_> {
             bias: parts.tensor(&dotted(name, "conv.bias"), [hidden], Init::Zeros)?,
             gain: parts.tensor(&weight("original0"), [1, 1, kernel], Init::Constant(norm))?,
             direction: parts.tensor(&weight("original1"), shape, Init::Normal(deviation))?,
+            packed: Packed::default(),
         })
     }
 

@@ -6,7 +6,7 @@ use caldera_shaders::conv1d;
 
 use super::batch::WindowStatistics;
 use super::config::SpeechConfig;
-use crate::layers::{LayerNorm, Linear, parameters};
+use crate::layers::{LayerNorm, Linear, Packed, parameters};
 
 /// Epsilon of the feature encoder's norms (PyTorch's default; `config.json` has no key for it).
 const NORM_EPS: f64 = 1e-5;
@@ -20,8 +20,10 @@ pub(crate) struct Convolution {
     pub weight: Tensor<3>,
     /// [C']
     pub bias: Option<Tensor<1>>,
+    /// [1, K C, C']
+    pub packed: Packed<3>,
 }
-parameters!(Convolution { weight => "weight", bias => "bias" });
+parameters!(Convolution { weight => "weight", bias => "bias", packed => "" });
 
 /// A convolution of the feature encoder, and its norm: a group norm with one channel a group in the first layer of the
 /// 'group' style, a layer norm over the channels in the 'layer' style.
@@ -43,10 +45,10 @@ impl Convolution {
     /// [1, K C, C']: rows in the order of a window with channels last.
     fn matrix(&self) -> Tensor<3> {
         let [out, channels, kernel] = self.weight.dims();
-        self.weight
-            .clone()
-            .permute([2, 1, 0])
-            .reshape([1, kernel * channels, out])
+        self.packed.get(|| {
+            let last = self.weight.clone().permute([2, 1, 0]);
+            last.reshape([1, kernel * channels, out])
+        })
     }
 
     fn row(&self) -> Option<Tensor<2>> {

@@ -3,7 +3,7 @@
 use burn::tensor::Tensor;
 use caldera_shaders::{conv1d, gelu};
 
-use crate::layers::parameters;
+use crate::layers::{Packed, parameters};
 
 /// Shapes: H hidden size, G groups, K width.
 #[derive(Debug, Clone)]
@@ -14,11 +14,14 @@ pub(crate) struct PositionalConvolution {
     pub gain: Tensor<3>,
     /// [H, H / G, K]
     pub direction: Tensor<3>,
+    /// [G, K H / G, H / G]
+    pub packed: Packed<3>,
 }
 parameters!(PositionalConvolution {
     bias => "conv.bias",
     gain => "conv.parametrizations.weight.original0",
     direction => "conv.parametrizations.weight.original1",
+    packed => "",
 });
 
 impl PositionalConvolution {
@@ -46,11 +49,12 @@ impl PositionalConvolution {
             .reshape([batch, before + frames + after, groups, width])
             .permute([0, 2, 1, 3])
             .reshape([batch * groups, before + frames + after, width]);
-        let weight = self
-            .weight()
-            .reshape([groups, width, width, kernel])
-            .permute([0, 3, 2, 1])
-            .reshape([groups, kernel * width, width]);
+        let weight = self.packed.get(|| {
+            self.weight()
+                .reshape([groups, width, width, kernel])
+                .permute([0, 3, 2, 1])
+                .reshape([groups, kernel * width, width])
+        });
         let bias = self.bias.clone().reshape([groups, width]);
         let y = conv1d(by_group, weight, Some(bias), 1)
             .reshape([batch, groups, frames, width])

@@ -307,6 +307,25 @@ fn every_parameter_gets_a_gradient() {
 }
 
 #[test]
+fn weights_that_were_packed_follow_their_parameters() {
+    let clip = clip(3000, 1);
+    for mut model in kinds() {
+        let before = values(run(&model, &[&clip]).logits.unwrap());
+        model.visit_mut(&mut |name, mut parameter| {
+            if name.contains("conv") && name.contains("weight") {
+                let doubled = parameter.as_ref().flat() * 1.5;
+                parameter.set_flat(doubled);
+            }
+        });
+        let after = values(run(&model, &[&clip]).logits.unwrap());
+        let fresh = SpeechModel::from_checkpoint(&model.to_checkpoint().unwrap(), &Device::flex());
+        let fresh = values(run(&fresh.unwrap(), &[&clip]).logits.unwrap());
+        assert_ne!(before, after);
+        assert_eq!(fresh, after);
+    }
+}
+
+#[test]
 fn hidden_frames_are_replaced() {
     let model = load("wav2vec2-tiny-layer");
     let (one, other) = (clip(4000, 1), clip(4000, 9));
