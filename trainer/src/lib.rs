@@ -12,6 +12,7 @@ pub mod config;
 pub mod data;
 pub mod demo;
 pub mod device;
+pub mod error_rates;
 pub mod losses;
 pub mod metrics;
 pub mod model;

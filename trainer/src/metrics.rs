@@ -77,7 +77,8 @@ pub struct StepRecord {
 pub struct Score {
     /// Mean loss of the task: cross entropy of an example, or in nats of a token.
     pub loss: f64,
-    /// Share of right answers; of a language model, of next tokens guessed right.
+    /// Share of right answers; of a language model, of next tokens guessed right; in speech recognition, of utterances
+    /// without an error.
     pub accuracy: f64,
     /// e to the loss of a token (language models).
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -85,6 +86,22 @@ pub struct Score {
     /// Loss in bits over the bytes of the text (language models).
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub bits_per_byte: Option<f64>,
+    /// Wrong words to a word of the reference (speech recognition).
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub wer: Option<f64>,
+    /// Wrong characters to a character of the reference (speech recognition).
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub cer: Option<f64>,
+}
+
+impl Score {
+    /// The figure that matters most for the task, for people.
+    pub fn headline(&self) -> String {
+        match self.wer {
+            Some(wer) => format!("word error rate {wer:.4}"),
+            None => format!("accuracy {:.4}", self.accuracy),
+        }
+    }
 }
 
 /// One evaluation on the validation data.
@@ -102,6 +119,9 @@ pub struct EvalRecord {
     /// Accuracy of the teacher in training (guide `trajectory`).
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub teacher_accuracy: Option<f64>,
+    /// Its word error rate.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub teacher_wer: Option<f64>,
     /// Better than every one before.
     pub best: bool,
     /// Wall-clock seconds that it took.

@@ -5,9 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use burn::tensor::Device;
-use caldera_models::{Checkpoint, LanguageModel, Parameters, TextModel};
-
-use crate::config::Task;
+use caldera_models::{Checkpoint, LanguageModel, Parameters, SpeechModel, TextModel};
 
 /// A model that can be trained, followed, saved and loaded.
 pub trait Model: Parameters + Clone {
@@ -53,24 +51,56 @@ macro_rules! model {
 
 model!(TextModel);
 model!(LanguageModel);
+model!(SpeechModel);
 
-/// What the model in a folder does, by the `model_type` of its config.json.
+/// The kinds of models.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ModelKind {
+    /// BERT and RoBERTa.
+    Text,
+    /// GPT-NeoX, Mamba and Mamba-2.
+    Language,
+    /// Wav2Vec2.
+    Speech,
+}
+
+/// The kind of the model in a folder, by the `model_type` of its config.json.
 ///
 /// # Errors
 /// The file cannot be read, or is of a kind of model that is not known here.
-pub fn task_of(folder: &Path) -> Result<Task> {
-    let path = folder.join("config.json");
-    let text = std::fs::read_to_string(&path)
+pub fn kind_of(folder: &Path) -> Result<ModelKind> {
+    kind_in(&folder.join("config.json"))
+}
+
+/// The kind of model that a config.json describes.
+///
+/// # Errors
+/// As [`kind_of`].
+pub fn kind_in(path: &Path) -> Result<ModelKind> {
+    let text = std::fs::read_to_string(path)
         .with_context(|| format!("{}: cannot be read", path.display()))?;
-    let config: serde_json::Value = serde_json::from_str(&text)
+    // A bare Infinity, as Python writes it into some of these files, is not of interest here.
+    let config: serde_json::Value = serde_json::from_str(&text.replace("Infinity", "1e308"))
         .with_context(|| format!("{}: not a JSON object", path.display()))?;
     match config["model_type"].as_str() {
-        Some("bert" | "roberta") => Ok(Task::Classify),
-        Some("gpt_neox" | "mamba" | "mamba2") => Ok(Task::Lm),
+        Some("bert" | "roberta" | "xlm-roberta" | "camembert") => Ok(ModelKind::Text),
+        Some("gpt_neox" | "mamba" | "mamba2") => Ok(ModelKind::Language),
+        Some("wav2vec2") => Ok(ModelKind::Speech),
         other => bail!(
-            "{}, model_type: expected bert, roberta, gpt_neox or mamba, found {}",
+            "{}, model_type: expected bert, roberta, gpt_neox, mamba or wav2vec2, found {}",
             path.display(),
             other.unwrap_or("none")
         ),
     }
+}
+
+/// Whether a model folder, or a config.json, is of a speech model. Not where it cannot be read: that is told later.
+pub(crate) fn is_speech(source: Option<&Path>) -> bool {
+    source.is_some_and(|path| {
+        let kind = match path.is_dir() {
+            true => kind_of(path),
+            false => kind_in(path),
+        };
+        matches!(kind, Ok(ModelKind::Speech))
+    })
 }

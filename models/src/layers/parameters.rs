@@ -92,6 +92,11 @@ impl ParameterMut<'_> {
         any_rank!(ParameterMut, self, t => **t = as_leaf(t.clone().without_autodiff(), true, true));
     }
 
+    /// Puts it on the autodiff device without a gradient.
+    pub(crate) fn make_constant(&mut self) {
+        any_rank!(ParameterMut, self, t => **t = as_leaf(t.clone().without_autodiff(), true, false));
+    }
+
     /// Moves it; autodiff as `device` says, gradients kept only if they were.
     pub(crate) fn move_to(&mut self, device: &Device) {
         let inner = device.clone().without_autodiff();
@@ -135,6 +140,15 @@ pub trait Parameters: Sized {
     /// Every parameter as a leaf that keeps its gradient, on the autodiff device.
     fn trainable(mut self) -> Self {
         self.visit_mut(&mut |_, mut parameter| parameter.make_trainable());
+        self
+    }
+
+    /// The same, but for parameters whose names `fixed` says yes to: they keep no gradient, and none is computed for them.
+    fn trainable_but(mut self, fixed: impl Fn(&str) -> bool) -> Self {
+        self.visit_mut(&mut |name, mut parameter| match fixed(name) {
+            true => parameter.make_constant(),
+            false => parameter.make_trainable(),
+        });
         self
     }
 

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::checkpoint::join;
+use crate::checkpoint::{SIDE_FILES, join};
 use crate::{Checkpoint, ModelError, WeightDtype};
 
 /// `pair.json`.
@@ -22,7 +22,8 @@ use crate::{Checkpoint, ModelError, WeightDtype};
 pub struct Pair {
     /// Short name, as in `web/pairs/NAME`.
     pub name: String,
-    /// What both models do: "text-classification".
+    /// What both models do: "text-classification", "language-modeling", "automatic-speech-recognition" or
+    /// "audio-classification".
     pub task: String,
     /// A sentence or two for people.
     #[serde(default)]
@@ -72,8 +73,14 @@ pub struct PairData {
 /// An input to try.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct PairSample {
-    /// The text.
+    /// The text; of a clip, what is said in it.
     pub text: String,
+    /// The pair's file that holds the clip, by its path, for tasks on sound.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audio: Option<String>,
+    /// Whose the clip is, and under which licence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credit: Option<String>,
     /// The second text, for tasks on pairs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pair: Option<String>,
@@ -214,15 +221,22 @@ impl Pair {
         };
         let need =
             |name: &str| find(name)?.ok_or_else(|| missing(source, &join(side.folder(), name)));
-        Checkpoint::from_bytes(
+        let mut checkpoint = Checkpoint::from_bytes(
             need("config.json")?,
             need("model.safetensors")?,
             find("tokenizer.json")?.cloned(),
             &join(source, side.folder()),
-        )
+        )?;
+        for name in SIDE_FILES {
+            if let Some(bytes) = find(name)? {
+                checkpoint.files.insert(name.to_string(), bytes.clone());
+            }
+        }
+        Ok(checkpoint)
     }
 
-    /// Fills in `files` for two models, and gives every file of the pair: path and content, `pair.json` last.
+    /// Fills in `files` for two models and the clips of the samples (path and content), and gives every file of the pair in
+    /// the same form, `pair.json` last.
     ///
     /// # Errors
     /// Those of [`Checkpoint::to_files`].
@@ -230,9 +244,10 @@ impl Pair {
         &mut self,
         transformer: &Checkpoint,
         linear: &Checkpoint,
+        clips: &[(String, Vec<u8>)],
         dtype: WeightDtype,
     ) -> Result<Vec<(String, Vec<u8>)>, ModelError> {
-        let mut files = Vec::new();
+        let mut files = clips.to_vec();
         for (side, checkpoint) in [
             (PairSide::Transformer, transformer),
             (PairSide::Linear, linear),
@@ -264,9 +279,10 @@ impl Pair {
         dir: &std::path::Path,
         transformer: &Checkpoint,
         linear: &Checkpoint,
+        clips: &[(String, Vec<u8>)],
         dtype: WeightDtype,
     ) -> Result<(), ModelError> {
-        for (path, bytes) in self.to_files(transformer, linear, dtype)? {
+        for (path, bytes) in self.to_files(transformer, linear, clips, dtype)? {
             let (folder, name) = match path.rsplit_once('/') {
                 Some((folder, name)) => (dir.join(folder), name),
                 None => (dir.to_path_buf(), path.as_str()),

@@ -45,7 +45,7 @@ fn a_pair_comes_back_as_it_was_written() {
     let dir = tempfile::tempdir().unwrap();
     let mut written = pair();
     written
-        .write(dir.path(), &teacher, &student, WeightDtype::F32)
+        .write(dir.path(), &teacher, &student, &[], WeightDtype::F32)
         .unwrap();
     assert_eq!(written.files.len(), 6);
     let (read, transformer, linear) = Pair::read(dir.path()).unwrap();
@@ -59,7 +59,9 @@ fn a_pair_comes_back_as_it_was_written() {
 fn missing_and_altered_files_are_named() {
     let (teacher, student) = models();
     let mut pair = pair();
-    let files = pair.to_files(&teacher, &student, WeightDtype::F16).unwrap();
+    let files = pair
+        .to_files(&teacher, &student, &[], WeightDtype::F16)
+        .unwrap();
     assert_eq!(files.last().unwrap().0, "pair.json");
     let files: BTreeMap<_, _> = files.into_iter().collect();
     let read = Pair::from_bytes(&files["pair.json"], "pairs/tiny").unwrap();

@@ -44,6 +44,12 @@ pub struct Evaluation {
     /// Loss in bits over the bytes of the text (language models).
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub bits_per_byte: Option<f64>,
+    /// Wrong words to a word of the reference (speech recognition).
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub wer: Option<f64>,
+    /// Wrong characters to a character of the reference (speech recognition).
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub cer: Option<f64>,
     /// Share of examples on which both models give the same answer.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub agreement: Option<f64>,
@@ -53,6 +59,12 @@ pub struct Evaluation {
     /// The teacher's own loss.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub teacher_loss: Option<f64>,
+    /// The teacher's own word error rate.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub teacher_wer: Option<f64>,
+    /// The teacher's own character error rate.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub teacher_cer: Option<f64>,
     /// Wall-clock seconds of the model's forward passes.
     pub seconds: f64,
 }
@@ -166,7 +178,7 @@ pub fn evaluate_model(
     })
 }
 
-fn log_softmax(row: &[f64]) -> Vec<f64> {
+pub(super) fn log_softmax(row: &[f64]) -> Vec<f64> {
     let most = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let sum: f64 = row.iter().map(|value| (value - most).exp()).sum();
     row.iter().map(|value| value - most - sum.ln()).collect()

@@ -4,9 +4,10 @@ use std::path::Path;
 
 use anyhow::Result;
 use burn::tensor::{Device, Tensor};
-use caldera_models::ForwardOptions;
+use caldera_models::{ForwardOptions, Parameters};
 use caldera_shaders::Lengths;
 
+use crate::config::{RunConfig, TrainConfig};
 use crate::losses::LogitsMean;
 use crate::metrics::{Observer, Score};
 use crate::model::Model;
@@ -36,8 +37,16 @@ pub(super) trait Family {
     fn lengths(&self) -> Vec<usize>;
     /// Examples by kind.
     fn counts(&self) -> Counts;
-    /// Training examples side by side.
-    fn batch(&self, indices: &[usize], device: &Device) -> Self::Batch;
+    /// Positions of a batch, padding included, at most; None where only its examples count.
+    fn batch_positions(&self, _train: &TrainConfig) -> Option<usize> {
+        None
+    }
+    /// A model with what is to be trained of it, on the autodiff device.
+    fn trainable(&self, model: Self::Model, _config: &RunConfig) -> Self::Model {
+        model.trainable()
+    }
+    /// Training examples side by side. `draw` decides what is random in them.
+    fn batch(&self, indices: &[usize], draw: u64, device: &Device) -> Self::Batch;
     /// Rows of a batch, and its positions with padding.
     fn size(&self, batch: &Self::Batch) -> (usize, usize);
     /// Unpadded positions of the hidden states.

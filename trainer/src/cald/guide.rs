@@ -51,7 +51,7 @@ pub(super) struct Guidance {
 }
 
 impl<M: Model> Teacher<M> {
-    /// A teacher that starts as `model` and has its own AdamW and rate.
+    /// A teacher that starts as `model`, trainable, and has its own AdamW and rate.
     pub fn training(model: M, config: &RunConfig) -> Self {
         let mut optimizer = config.optimizer.clone();
         optimizer.learning_rate = config
@@ -61,7 +61,7 @@ impl<M: Model> Teacher<M> {
         optimizer.minimum_learning_rate =
             optimizer.minimum_learning_rate.min(optimizer.learning_rate);
         Self::Training(Box::new(Trainee {
-            model: model.trainable(),
+            model,
             optimizer: AdamW::new(&optimizer),
             // The length of the run is not known yet: see `plan`.
             schedule: Schedule::new(&optimizer, 0),

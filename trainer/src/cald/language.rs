@@ -39,7 +39,7 @@ impl Family for LanguageTask {
         }
     }
 
-    fn batch(&self, indices: &[usize], device: &Device) -> BlockBatch {
+    fn batch(&self, indices: &[usize], _draw: u64, device: &Device) -> BlockBatch {
         self.train.batch(indices, device)
     }
 
@@ -159,6 +159,7 @@ pub(super) fn evaluate_blocks(
         accuracy: right / tokens,
         perplexity: Some((nats / tokens).exp()),
         bits_per_byte: Some(nats / std::f64::consts::LN_2 / blocks.bytes().max(1) as f64),
+        ..Score::default()
     };
     Ok((score, started.elapsed().as_secs_f64()))
 }

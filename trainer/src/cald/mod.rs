@@ -1,6 +1,7 @@
 //! Fine-tuning, conversion by layerwise distillation, evaluation.
 //!
-//! `setup` turns a configuration into models and data, `family` is what differs between kinds of models (`text`, `language`),
+//! `setup` turns a configuration into models and data, `family` is what differs between kinds of models (`text`, `language`,
+//! `speech`),
 //! `guide` says what the student is held against at a step,
 //! `step` computes losses and gradients of a batch, `run` is one run and `drive` its loop, `state` lets it go on after a stop.
 
@@ -13,6 +14,9 @@ mod output;
 mod run;
 mod setup;
 mod setup_language;
+mod setup_speech;
+mod speech;
+mod speech_answers;
 mod state;
 mod step;
 #[cfg(test)]
@@ -25,9 +29,10 @@ use anyhow::Result;
 
 use crate::config::{RunConfig, Task};
 use crate::metrics::{Observer, RunSummary};
-use crate::model::task_of;
+use crate::model::{ModelKind, is_speech, kind_of};
 
 pub use evaluate::{EvalOptions, Evaluation, Outcome, Prediction, evaluate_model, predict};
+pub use speech_answers::{SpeechAnswer, SpeechHead, SpeechReader};
 
 /// Fine-tunes the transformer `config.model` on the task. `[cald]` is not read.
 ///
@@ -42,6 +47,10 @@ pub fn finetune(
     observer: &mut dyn Observer,
 ) -> Result<RunSummary> {
     match config.task {
+        Task::Ctc => drive::drive(setup_speech::finetune(config, observer)?, stop, observer),
+        Task::Classify if is_speech(config.source()) => {
+            drive::drive(setup_speech::finetune(config, observer)?, stop, observer)
+        }
         Task::Classify => drive::drive(setup::finetune(config, observer)?, stop, observer),
         Task::Lm => drive::drive(setup_language::finetune(config, observer)?, stop, observer),
     }
@@ -60,12 +69,16 @@ pub fn convert(
     observer: &mut dyn Observer,
 ) -> Result<RunSummary> {
     match config.task {
+        Task::Ctc => drive::drive(setup_speech::convert(config, observer)?, stop, observer),
+        Task::Classify if is_speech(config.source()) => {
+            drive::drive(setup_speech::convert(config, observer)?, stop, observer)
+        }
         Task::Classify => drive::drive(setup::convert(config, observer)?, stop, observer),
         Task::Lm => drive::drive(setup_language::convert(config, observer)?, stop, observer),
     }
 }
 
-/// Evaluates a model on labelled examples, a language model on running text.
+/// Evaluates a model on labelled examples, a language model on running text, a speech model on a manifest.
 ///
 /// # Errors
 /// A folder or file that cannot be read, or data that does not fit the model.
@@ -73,8 +86,9 @@ pub fn evaluate(options: &EvalOptions, observer: &mut dyn Observer) -> Result<Ev
     if options.data.valid.is_empty() {
         anyhow::bail!("no data to evaluate on; name a file");
     }
-    match task_of(&options.model)? {
-        Task::Classify => evaluate::evaluate(options, observer),
-        Task::Lm => language::evaluate(options, observer),
+    match kind_of(&options.model)? {
+        ModelKind::Text => evaluate::evaluate(options, observer),
+        ModelKind::Language => language::evaluate(options, observer),
+        ModelKind::Speech => speech_answers::evaluate(options, observer),
     }
 }

@@ -8,9 +8,9 @@ use burn::tensor::{Device, Tensor};
 use super::family::Family;
 use super::guide::Teacher;
 use super::step::{Objective, Parts, student_step};
-use crate::batches::{epoch_batches, mix};
+use crate::batches::{BatchLimits, BatchSchedule, mix};
 use crate::config::{BestMetric, Guide, RunConfig};
-use crate::metrics::{EvalRecord, Observer, StepRecord};
+use crate::metrics::{EvalRecord, Observer, Score, StepRecord};
 use crate::optimizer::{AdamW, GradientSum};
 use crate::schedule::Schedule;
 use caldera_models::Parameters;
@@ -34,8 +34,7 @@ pub(super) struct Run<F: Family> {
     pub guided_steps: u64,
     /// A fine-tuning run: the task's weight is 1 whatever `[cald]` says.
     finetuning: bool,
-    lengths: Vec<usize>,
-    epoch: Option<(u64, Vec<Vec<usize>>)>,
+    batches: BatchSchedule,
 }
 
 impl<F: Family> Run<F> {
@@ -49,12 +48,17 @@ impl<F: Family> Run<F> {
         family: F,
     ) -> Result<Self> {
         let train = &config.train;
-        let lengths = family.lengths();
-        let batches = lengths.len().div_ceil(train.batch_size);
-        let steps_per_epoch = batches.div_ceil(train.accumulation).max(1) as u64;
+        let limits = BatchLimits {
+            examples: train.batch_size,
+            positions: family.batch_positions(train),
+            chunk: train.bucket_batches,
+        };
+        let mut batches =
+            BatchSchedule::new(family.lengths(), limits, train.accumulation, config.seed);
+        let steps_per_epoch = batches.steps(1.0);
         let total_steps = train
             .max_steps
-            .unwrap_or_else(|| (train.epochs * steps_per_epoch as f64).ceil().max(1.0) as u64);
+            .unwrap_or_else(|| batches.steps(train.epochs));
         let guided_steps = match config.cald.guide {
             Guide::Hybrid => config
                 .cald
@@ -70,8 +74,8 @@ impl<F: Family> Run<F> {
         Ok(Self {
             optimizer: AdamW::new(&config.optimizer),
             schedule: Schedule::new(&config.optimizer, total_steps),
-            student: student.trainable(),
-            lengths,
+            student: family.trainable(student, &config),
+            batches,
             task,
             config,
             device,
@@ -82,38 +86,7 @@ impl<F: Family> Run<F> {
             steps_per_epoch,
             guided_steps,
             finetuning,
-            epoch: None,
         })
-    }
-
-    /// The batches of a step, as indices.
-    fn batches(&mut self, step: u64) -> Vec<Vec<usize>> {
-        let (epoch, index) = (
-            step / self.steps_per_epoch,
-            (step % self.steps_per_epoch) as usize,
-        );
-        let train = &self.config.train;
-        if self.epoch.as_ref().is_none_or(|(known, _)| *known != epoch) {
-            let order = epoch_batches(
-                &self.lengths,
-                train.batch_size,
-                train.bucket_batches,
-                self.config.seed,
-                epoch,
-            );
-            self.epoch = Some((epoch, order));
-        }
-        let order = self
-            .epoch
-            .as_ref()
-            .map(|(_, order)| order.as_slice())
-            .unwrap_or_default();
-        order
-            .iter()
-            .skip(index * train.accumulation)
-            .take(train.accumulation)
-            .cloned()
-            .collect()
     }
 
     /// One optimizer step of student and, where it learns, teacher. `log`: read the losses back.
@@ -127,7 +100,7 @@ impl<F: Family> Run<F> {
             .prepare(&self.family, step, self.guided_steps, &self.student)?;
         // Dropout becomes a function of the step, so that a resumed run draws the same masks.
         self.device.seed(mix(self.config.seed ^ 0x5eed, step));
-        let batches = self.batches(step);
+        let batches = self.batches.batches(step);
         let share = 1.0 / batches.len().max(1) as f64;
         let objective = Objective {
             cald: &self.config.cald,
@@ -146,15 +119,16 @@ impl<F: Family> Run<F> {
         let mut record = StepRecord {
             step: step + 1,
             total_steps: self.total_steps,
-            epoch: (step + 1) as f64 / self.steps_per_epoch as f64,
+            epoch: self.batches.passes(step + 1),
             learning_rate: self.schedule.rate(step),
             teacher_learning_rate: self.teacher.learning_rate(step),
             ..StepRecord::default()
         };
         let states = self.config.cald.alpha_layer > 0.0;
-        for indices in &batches {
+        for (number, indices) in batches.iter().enumerate() {
             let family = &self.family;
-            let batch = family.batch(indices, &self.device);
+            let draw = mix(mix(self.config.seed ^ 0xd4a3, step), number as u64);
+            let batch = family.batch(indices, draw, &self.device);
             let (rows, positions) = family.size(&batch);
             record.examples += rows;
             record.positions += positions;
@@ -211,23 +185,28 @@ impl<F: Family> Run<F> {
                 (score.accuracy, -score.loss) > (best.score.accuracy, -best.score.loss)
             }
             BestMetric::Loss => score.loss < best.score.loss,
+            BestMetric::Wer => {
+                let rank = |score: &Score| (score.wer.unwrap_or(f64::INFINITY), score.loss);
+                rank(&score) < rank(&best.score)
+            }
         });
         Ok(EvalRecord {
             step,
-            epoch: step as f64 / self.steps_per_epoch as f64,
+            epoch: self.batches.passes(step),
             examples: self.family.counts().valid,
             score,
             teacher_accuracy: teacher.map(|score| score.accuracy),
+            teacher_wer: teacher.and_then(|score| score.wer),
             best: better,
             seconds: started.elapsed().as_secs_f64(),
         })
     }
 
     /// Whether an evaluation is due after `step` steps.
-    pub fn evaluation_due(&self, step: u64) -> bool {
+    pub fn evaluation_due(&mut self, step: u64) -> bool {
         let due = match self.config.train.eval_every {
             Some(every) => step.is_multiple_of(every),
-            None => step.is_multiple_of(self.steps_per_epoch),
+            None => self.batches.ends_epoch(step),
         };
         self.family.counts().valid > 0 && (due || step == self.total_steps)
     }

@@ -117,7 +117,7 @@ pub(super) fn teacher_of<F: Family>(
             let teacher = cald.teacher.as_deref().context("guide `target` needs a fine-tuned teacher: name its folder with --teacher or `cald.teacher`")?;
             Teacher::Fixed(family.guiding(teacher, initial, device)?)
         }
-        Guide::Trajectory => Teacher::training(initial.clone(), config),
+        Guide::Trajectory => Teacher::training(family.trainable(initial.clone(), config), config),
         Guide::Waypoint => {
             family.guiding(&waypoints[0], initial, device)?;
             Teacher::waypoints(waypoints)
@@ -206,7 +206,7 @@ pub(super) fn convert_options(config: &RunConfig, examples: &[Encoded]) -> Conve
     ConvertOptions {
         mixer: match mixer {
             // `RunConfig::validate` lets no other mixer through for texts.
-            MixerChoice::Linformer | MixerChoice::Mamba => {
+            MixerChoice::Linformer | MixerChoice::Mamba | MixerChoice::BiMamba2 => {
                 Mixer::Linformer(LinformerConfig { k: *k, sharing })
             }
         },

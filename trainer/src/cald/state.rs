@@ -151,7 +151,8 @@ impl State {
             );
         }
         let device = run.device.clone();
-        run.student = restored(&run.student, &folder.join("student"), &device)?;
+        let student: F::Model = restored(&run.student, &folder.join("student"), &device)?;
+        run.student = run.family.trainable(student, &run.config);
         let file = folder.join("student_optimizer.safetensors");
         run.optimizer = AdamW::load(&run.config.optimizer, &file, &run.student, &device)?;
         if written.progress.step >= run.guided_steps {
@@ -160,7 +161,8 @@ impl State {
         if let Teacher::Training(trainee) = &mut run.teacher
             && folder.join("teacher").exists()
         {
-            trainee.model = restored(&trainee.model, &folder.join("teacher"), &device)?;
+            let teacher: F::Model = restored(&trainee.model, &folder.join("teacher"), &device)?;
+            trainee.model = run.family.trainable(teacher, &run.config);
             let file = folder.join("teacher_optimizer.safetensors");
             trainee.optimizer = AdamW::load(&run.config.optimizer, &file, &trainee.model, &device)?;
         }
@@ -177,7 +179,7 @@ fn restored<M: Model>(expected: &M, folder: &Path, device: &burn::tensor::Device
             folder.display()
         );
     }
-    Ok(model.trainable())
+    Ok(model)
 }
 
 /// The configuration as JSON, without where and whether to resume.

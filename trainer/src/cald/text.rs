@@ -41,7 +41,7 @@ impl Family for TextTask {
         }
     }
 
-    fn batch(&self, indices: &[usize], device: &Device) -> Batch {
+    fn batch(&self, indices: &[usize], _draw: u64, device: &Device) -> Batch {
         let rows: Vec<&Encoded> = indices.iter().map(|index| &self.train[*index]).collect();
         Batch::new(&rows, self.pad_token_id, self.pad_to_multiple, device)
     }

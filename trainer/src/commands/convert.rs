@@ -11,6 +11,7 @@ Example:
   caldera convert --guide target --teacher runs/teacher/best --k 256 --init normal --alpha-layer 1 \\
     --train train.jsonl --valid valid.jsonl --epochs 3 --lr 1e-4 --out runs/student
   caldera convert --guide trajectory --initial minilm --train train.jsonl --valid valid.jsonl --out runs/student
+  caldera convert --task ctc --guide target --teacher runs/asr/best --d-state 64 --train train.jsonl --valid valid.jsonl --out runs/asr-student
 The run folder gets config.toml, metrics.jsonl, report.html, best/ and last/ (Hugging Face layout) and state/ (for --resume).";
 
 /// Replace a transformer's attention and train the student by layerwise distillation (CALD)
@@ -24,7 +25,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: Args) -> Result<Outcome> {
-    let mut config = args.run.resolve(true)?;
+    let mut config = args.run.resolve(args.cald.source(), true)?;
     args.cald.apply(&mut config);
     config.validate()?;
     need_models(&config)?;

@@ -14,14 +14,14 @@ Example:
   caldera eval --model runs/student/best --teacher runs/teacher/best --data valid.jsonl --json
   {\"examples\": 1066, \"loss\": 0.51, \"accuracy\": 0.79, \"agreement\": 0.88, …}";
 
-/// Loss and accuracy of a model on labelled examples, loss and perplexity of a language model on running text
+/// Loss and accuracy of a model on labelled examples, perplexity of a language model, error rates of a speech model
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLE)]
 pub(super) struct Args {
     /// Folder of the model
     #[arg(long, value_name = "DIR")]
     model: PathBuf,
-    /// Labelled examples (.jsonl, .csv or .tsv); for a language model text (.txt or .jsonl)
+    /// Labelled examples (.jsonl, .csv or .tsv); for a language model text (.txt or .jsonl), for a speech model a manifest (.jsonl)
     #[arg(long, visible_alias = "valid", value_name = "FILE", num_args = 1..)]
     data: Vec<PathBuf>,
     /// The same as --data
@@ -61,6 +61,9 @@ pub(super) struct Fields {
     /// Longest sequence in tokens [default: as long as the model can take]
     #[arg(long, value_name = "N")]
     max_length: Option<usize>,
+    /// Longest clip in seconds (speech)
+    #[arg(long, value_name = "SECONDS", default_value_t = 60.0)]
+    max_seconds: f64,
     /// Examples in a forward pass
     #[arg(long, value_name = "N", default_value_t = 64)]
     batch_size: usize,
@@ -87,6 +90,7 @@ impl Fields {
             label_field: self.label_field.unwrap_or(defaults.label_field),
             labels: self.labels,
             max_length: self.max_length,
+            max_seconds: self.max_seconds,
             block_length: self.block_length.max(1),
             ..DataConfig::default()
         };
@@ -124,11 +128,18 @@ pub(super) fn run(args: Args) -> Result<Outcome> {
         if let Some(agreement) = evaluation.agreement {
             output::line(&format!("agreement {agreement:.4} with the teacher"))?;
         }
+        if let (Some(wer), Some(cer)) = (evaluation.wer, evaluation.cer) {
+            output::line(&format!("wer       {wer:.4}"))?;
+            output::line(&format!("cer       {cer:.4}"))?;
+        }
         if let Some(perplexity) = evaluation.perplexity {
             output::line(&format!("perplexity {perplexity:.3}"))?;
         }
         if let Some(bits) = evaluation.bits_per_byte {
             output::line(&format!("bits a byte {bits:.4}"))?;
+        }
+        if let Some(teacher) = evaluation.teacher_wer {
+            output::line(&format!("teacher's wer {teacher:.4}"))?;
         }
         if let Some(teacher) = evaluation.teacher_accuracy {
             output::line(&format!("teacher   {teacher:.4}"))?;
@@ -146,10 +157,14 @@ pub(super) fn to_json(evaluation: &Evaluation) -> Value {
     let mut value = json!({ "examples": evaluation.examples, "loss": evaluation.loss, "accuracy": evaluation.accuracy });
     let more = [
         ("perplexity", evaluation.perplexity),
+        ("wer", evaluation.wer),
+        ("cer", evaluation.cer),
         ("bits_per_byte", evaluation.bits_per_byte),
         ("agreement", evaluation.agreement),
         ("teacher_accuracy", evaluation.teacher_accuracy),
         ("teacher_loss", evaluation.teacher_loss),
+        ("teacher_wer", evaluation.teacher_wer),
+        ("teacher_cer", evaluation.teacher_cer),
         ("seconds", Some(evaluation.seconds)),
     ];
     for (name, figure) in more {

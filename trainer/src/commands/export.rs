@@ -1,12 +1,13 @@
 //! `caldera export`
 
+use super::export_speech;
 use super::{Outcome, flags::choice, output};
 use crate::cald::{EvalOptions, Evaluation};
-use crate::config::{DataConfig, DeviceChoice, Task};
+use crate::config::{DataConfig, DeviceChoice};
 use crate::data::{Fields, LabelSet, read_files, with_labels};
 use crate::demo;
 use crate::metrics::Silent;
-use crate::model::task_of;
+use crate::model::{ModelKind, kind_of};
 use anyhow::{Context, Result, bail};
 use caldera_models::{
     Checkpoint, LanguageModel, Mixer, Pair, PairData, PairSample, PairScores, TextConfig,
@@ -53,7 +54,8 @@ pub(super) struct Args {
     /// How many samples
     #[arg(long, value_name = "N", default_value_t = 4)]
     samples: usize,
-    /// What the models do [default: text-classification, or language-modeling by the models]
+    /// What the models do [default: text-classification, language-modeling, automatic-speech-recognition or
+    /// audio-classification, by the models]
     #[arg(long, value_name = "TASK")]
     task: Option<String>,
     /// Prompts to try on the page (language models)
@@ -111,15 +113,22 @@ pub(super) fn run(args: Args) -> Result<Outcome> {
         Checkpoint::read(&args.teacher)?,
         Checkpoint::read(&args.student)?,
     );
-    let task = task_of(&args.student)?;
-    let labels = match task {
-        Task::Classify => compatible(&args.teacher, &transformer, &args.student, &linear)?,
-        Task::Lm => {
+    let kind = kind_of(&args.student)?;
+    let (labels, task) = match kind {
+        ModelKind::Text => {
+            let labels = compatible(&args.teacher, &transformer, &args.student, &linear)?;
+            (labels, "text-classification")
+        }
+        ModelKind::Language => {
             compatible_language(&args.teacher, &transformer, &args.student, &linear)?;
-            Vec::new()
+            (Vec::new(), "language-modeling")
+        }
+        ModelKind::Speech => {
+            export_speech::compatible(&args.teacher, &transformer, &args.student, &linear)?
         }
     };
     let (mut scores, mut samples) = (PairScores::default(), Vec::new());
+    let mut clips = Vec::new();
     if !args.eval.is_empty() {
         let data = DataConfig {
             valid: args.eval.clone(),
@@ -127,15 +136,20 @@ pub(super) fn run(args: Args) -> Result<Outcome> {
             block_length: args.block_length.max(1),
             ..Default::default()
         };
-        if task == Task::Classify {
-            samples = some_samples(&data, &labels, args.samples)?;
+        match kind {
+            ModelKind::Text => samples = some_samples(&data, &labels, args.samples)?,
+            ModelKind::Language => {}
+            ModelKind::Speech => {
+                let credit = [&args.data_name, &args.data_licence, &args.data_source];
+                (samples, clips) =
+                    export_speech::samples(&args.student, &data, &labels, args.samples, &credit)?;
+            }
         }
         scores = measure(&args.teacher, &args.student, &data, args.device)?;
     }
     samples.extend(args.prompt.into_iter().map(|text| PairSample {
         text,
-        pair: None,
-        label: None,
+        ..PairSample::default()
     }));
     let name = match args.name {
         Some(name) => name,
@@ -151,13 +165,7 @@ pub(super) fn run(args: Args) -> Result<Outcome> {
     }
     let mut pair = Pair {
         name,
-        task: args.task.unwrap_or_else(|| {
-            match task {
-                Task::Classify => "text-classification",
-                Task::Lm => "language-modeling",
-            }
-            .into()
-        }),
+        task: args.task.unwrap_or_else(|| task.into()),
         description: args.description,
         scores,
         data: PairData {
@@ -170,7 +178,7 @@ pub(super) fn run(args: Args) -> Result<Outcome> {
         samples,
         files: Vec::new(),
     };
-    pair.write(&args.out, &transformer, &linear, args.dtype.into())?;
+    pair.write(&args.out, &transformer, &linear, &clips, args.dtype.into())?;
     let bytes: u64 = pair.files.iter().map(|file| file.size).sum();
     output::line(&format!(
         "{}: {} files, {:.1} MB",
@@ -291,6 +299,8 @@ fn measure(
             ("loss", Some(e.loss)),
             ("perplexity", e.perplexity),
             ("bits_per_byte", e.bits_per_byte),
+            ("wer", e.wer),
+            ("cer", e.cer),
             ("agreement", e.agreement),
             ("examples", Some(e.examples as f64)),
         ];
@@ -320,6 +330,7 @@ fn some_samples(data: &DataConfig, labels: &[String], count: usize) -> Result<Ve
                 text: example.text,
                 pair: example.pair,
                 label: labels.get(label).cloned(),
+                ..PairSample::default()
             });
         }
     }
@@ -368,11 +379,11 @@ pub(super) fn demo_pair(result: &demo::Outcome, out: &Path) -> Result<()> {
         samples: samples
             .map(|d| PairSample {
                 text: d.text.clone(),
-                pair: None,
                 label: labels.get(d.label).cloned(),
+                ..PairSample::default()
             })
             .collect(),
         files: Vec::new(),
     };
-    Ok(pair.write(out, &transformer, &linear, WeightDtype::F32)?)
+    Ok(pair.write(out, &transformer, &linear, &[], WeightDtype::F32)?)
 }

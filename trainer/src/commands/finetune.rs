@@ -11,33 +11,43 @@ const EXAMPLE: &str = "\
 Example:
   caldera finetune --model minilm --train train.jsonl --valid valid.jsonl --epochs 2 --lr 5e-5 --out runs/teacher
   caldera finetune --task lm --architecture config.json --tokenizer bpe:512 --train train.txt --valid valid.txt --out runs/lm
+  caldera finetune --task ctc --architecture config.json --sampling-rate 8000 --train train.jsonl --valid valid.jsonl --out runs/asr
 The run folder gets config.toml, metrics.jsonl, report.html, best/ and last/ (Hugging Face layout) and state/ (for --resume).
 Keys of the TOML file: those of config.toml in any run folder.";
 
-/// Fine-tune a transformer in Hugging Face layout on a classification task or on running text
+/// Fine-tune a transformer in Hugging Face layout on a classification task, on running text or on speech
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLE)]
 pub(super) struct Args {
     /// Folder of the model to start from; a bare encoder gets a new head
     #[arg(long, value_name = "DIR")]
     model: Option<PathBuf>,
-    /// config.json of a language model to start from random weights, in place of --model (lm)
+    /// config.json of a language or speech model to start from random weights, in place of --model
     #[arg(long, value_name = "FILE", conflicts_with = "model")]
     architecture: Option<PathBuf>,
     /// byte, bpe:SIZE (trained on the training text) or a folder with a tokenizer.json, with --architecture [default: byte]
     #[arg(long, value_name = "NAME", requires = "architecture")]
     tokenizer: Option<String>,
+    /// Samples a second of a speech model made anew [default: 16000]
+    #[arg(long, value_name = "RATE", requires = "architecture")]
+    sampling_rate: Option<u32>,
     #[command(flatten)]
     run: RunFlags,
 }
 
 pub(super) fn run(args: Args) -> Result<Outcome> {
-    let mut config = args.run.resolve(false)?;
+    let mut config = args.run.resolve(
+        args.model.as_deref().or(args.architecture.as_deref()),
+        false,
+    )?;
     if args.model.is_some() {
         config.model = args.model;
     }
     if args.architecture.is_some() {
         config.architecture = args.architecture;
+    }
+    if let Some(rate) = args.sampling_rate {
+        config.data.sampling_rate = rate;
     }
     if args.tokenizer.is_some() {
         config.data.tokenizer = args.tokenizer;
@@ -45,8 +55,8 @@ pub(super) fn run(args: Args) -> Result<Outcome> {
     config.validate()?;
     if config.model.is_none() && config.architecture.is_none() {
         bail!(
-            "no model to start from: give --model DIR (or `model` in the --config file), or for a language model \
-             --architecture FILE"
+            "no model to start from: give --model DIR (or `model` in the --config file), or for a language or \
+             speech model --architecture FILE"
         );
     }
     need_training_files(&config)?;
@@ -95,8 +105,8 @@ pub(super) fn finish(
     }
     if let Some(best) = &summary.best {
         output::line(&format!(
-            "best accuracy {:.4} (loss {:.4}) at step {}: {}",
-            best.score.accuracy,
+            "best {} (loss {:.4}) at step {}: {}",
+            best.score.headline(),
             best.score.loss,
             best.step,
             run.join("best").display()

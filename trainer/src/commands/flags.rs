@@ -4,11 +4,12 @@ use crate::config::{
     BestMetric, DeviceChoice, Guide, InitChoice, LayerLoss, MixerChoice, RunConfig, ScheduleKind,
     SharingChoice, StudentFrom, Task,
 };
+use crate::model::is_speech;
 use anyhow::Result;
 use clap::Args;
 use serde::de::DeserializeOwned;
 use serde::de::value::{Error as ValueError, StrDeserializer};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Takes the spellings that the TOML file takes, with `-` for `_` allowed; the error lists them.
 pub(super) fn choice<T: DeserializeOwned>(text: &str) -> Result<T, String> {
@@ -41,10 +42,11 @@ pub struct RunFlags {
     /// TOML file that describes the run; flags go over it
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// classify (labels of texts) or lm (next token of running text) [default: classify]
+    /// classify (labels of texts or clips), lm (next token of running text) or ctc (what is said in clips) [default: classify]
     #[arg(long, value_name = "NAME", value_parser = choice::<Task>)]
     pub task: Option<Task>,
-    /// Training files: .jsonl, .csv or .tsv with labels; for lm .txt or .jsonl
+    /// Training files: .jsonl, .csv or .tsv with labels; for lm .txt or .jsonl; for speech .jsonl with the fields audio (a file,
+    /// or a list of files) and text or label
     #[arg(long, value_name = "FILE", num_args = 1..)]
     pub train: Vec<PathBuf>,
     /// Validation files; without one nothing is evaluated
@@ -65,6 +67,9 @@ pub struct RunFlags {
     /// Longest sequence in tokens [default: as long as the model can take]
     #[arg(long, value_name = "N")]
     pub max_length: Option<usize>,
+    /// Longest clip in seconds (speech) [default: 60]
+    #[arg(long, value_name = "SECONDS")]
+    pub max_seconds: Option<f64>,
     /// Tokens of a training block (lm) [default: 256]
     #[arg(long, value_name = "N")]
     pub block_length: Option<usize>,
@@ -83,6 +88,12 @@ pub struct RunFlags {
     /// Examples in a forward pass [default: 32]
     #[arg(long, value_name = "N")]
     pub batch_size: Option<usize>,
+    /// Seconds of audio in a forward pass, padding included (speech) [default: 60]
+    #[arg(long, value_name = "SECONDS")]
+    pub batch_seconds: Option<f64>,
+    /// Leave the convolutions before the encoder as they are (speech)
+    #[arg(long)]
+    pub freeze_feature_encoder: bool,
     /// Batches in an optimizer step [default: 1]
     #[arg(long, value_name = "N")]
     pub accumulation: Option<usize>,
@@ -104,10 +115,10 @@ pub struct RunFlags {
     /// Stop after N evaluations without a better one [default: never]
     #[arg(long, value_name = "N")]
     pub patience: Option<u64>,
-    /// accuracy or loss: what the best checkpoint is chosen by [default: accuracy]
+    /// accuracy, loss or wer: what the best checkpoint is chosen by [default: accuracy; loss for lm, wer for ctc]
     #[arg(long, value_name = "NAME", value_parser = choice::<BestMetric>)]
     pub best_metric: Option<BestMetric>,
-    /// Train without dropout
+    /// Train without dropout and without masked frames
     #[arg(long)]
     pub no_dropout: bool,
     /// Highest learning rate [default: 5e-5]
@@ -163,14 +174,17 @@ fn over_list<T>(place: &mut Vec<T>, flag: Vec<T>) {
 }
 
 impl RunFlags {
-    /// The configuration file (or the defaults of the task) with these flags over it; `converting` is for `convert`.
+    /// The configuration file (or the defaults of the task) with these flags over it; `converting` is for `convert`. What
+    /// kind of model it is for is read from `source`, a model folder or a config.json, where one is given on the line.
     ///
     /// # Errors
     /// When the file cannot be read or has an unknown key.
-    pub fn resolve(&self, converting: bool) -> Result<RunConfig> {
+    pub fn resolve(&self, source: Option<&Path>, converting: bool) -> Result<RunConfig> {
         let mut config = match &self.config {
-            Some(path) => RunConfig::read(path, self.task, converting)?,
-            None => RunConfig::defaults(self.task.unwrap_or_default(), converting),
+            Some(path) => RunConfig::read(path, self.task, source, converting)?,
+            None => {
+                RunConfig::defaults(self.task.unwrap_or_default(), is_speech(source), converting)
+            }
         };
         let flags = self.clone();
         over(&mut config.output, flags.out);
@@ -186,6 +200,7 @@ impl RunFlags {
         over_some(&mut data.pair_field, flags.pair_field);
         over(&mut data.label_field, flags.label_field);
         over(&mut data.block_length, flags.block_length);
+        over(&mut data.max_seconds, flags.max_seconds);
         over_some(&mut data.max_length, flags.max_length);
         over_some(&mut data.train_limit, flags.train_limit);
         over_some(&mut data.valid_limit, flags.valid_limit);
@@ -198,6 +213,8 @@ impl RunFlags {
         over(&mut train.epochs, flags.epochs);
         over_some(&mut train.max_steps, flags.max_steps);
         over(&mut train.batch_size, flags.batch_size);
+        over(&mut train.batch_seconds, flags.batch_seconds);
+        train.freeze_feature_encoder |= flags.freeze_feature_encoder;
         over(&mut train.accumulation, flags.accumulation);
         over(&mut train.eval_batch_size, flags.eval_batch_size);
         over_some(&mut train.eval_every, flags.eval_every);
@@ -249,15 +266,21 @@ pub struct CaldFlags {
     /// teacher or initial: whose parameters the student copies [default: teacher for target, else initial]
     #[arg(long, value_name = "NAME", value_parser = choice::<StudentFrom>)]
     pub student_from: Option<StudentFrom>,
-    /// What takes the place of attention: linformer (classify) or mamba (lm) [default: that of the task]
+    /// What takes the place of attention: linformer (texts), mamba (lm) or bimamba2 (speech) [default: that of the model]
     #[arg(long, value_name = "NAME", value_parser = choice::<MixerChoice>)]
     pub mixer: Option<MixerChoice>,
     /// Positions that keys and values are projected to [default: 256]
     #[arg(long, value_name = "N")]
     pub k: Option<usize>,
-    /// States of a channel of the Mamba mixer [default: 16]
+    /// States of a channel of the Mamba mixer [default: 16; 128 for speech]
     #[arg(long, value_name = "N")]
     pub d_state: Option<usize>,
+    /// Channels of a head of the bimamba2 mixer [default: 64]
+    #[arg(long, value_name = "N")]
+    pub head_dim: Option<usize>,
+    /// Groups of its heads that share B and C [default: 1]
+    #[arg(long, value_name = "N")]
+    pub n_groups: Option<usize>,
     /// none, kv or layer: which projections are shared [default: none]
     #[arg(long, value_name = "NAME", value_parser = choice::<SharingChoice>)]
     pub sharing: Option<SharingChoice>,
@@ -300,6 +323,16 @@ pub struct CaldFlags {
 }
 
 impl CaldFlags {
+    /// The model folder that a conversion begins with, where one is given.
+    pub fn source(&self) -> Option<&Path> {
+        let named = self
+            .teacher
+            .iter()
+            .chain(&self.initial)
+            .chain(&self.waypoints);
+        named.map(PathBuf::as_path).next()
+    }
+
     /// Lays these flags over a configuration.
     pub fn apply(&self, config: &mut RunConfig) {
         let flags = self.clone();
@@ -317,6 +350,8 @@ impl CaldFlags {
         over(&mut cald.mixer, flags.mixer);
         over(&mut cald.k, flags.k);
         over(&mut cald.d_state, flags.d_state);
+        over_some(&mut cald.head_dim, flags.head_dim);
+        over(&mut cald.n_groups, flags.n_groups);
         over(&mut cald.sharing, flags.sharing);
         over(&mut cald.init, flags.init);
         over_some(&mut cald.reference_length, flags.reference_length);
@@ -356,7 +391,7 @@ mod tests {
             "--config {} --epochs 2 --k 16 --schedule cosine-clipped --warmup 7",
             file.display()
         ));
-        let mut config = line.run.resolve(true).unwrap();
+        let mut config = line.run.resolve(None, true).unwrap();
         line.cald.apply(&mut config);
         assert_eq!(
             (config.seed, config.train.batch_size, config.cald.k),
@@ -382,7 +417,7 @@ mod tests {
             "{:#}",
             parse(&format!("--config {}", file.display()))
                 .run
-                .resolve(true)
+                .resolve(None, true)
                 .unwrap_err()
         );
         assert!(

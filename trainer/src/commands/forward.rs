@@ -1,8 +1,9 @@
 //! `caldera forward`
 
+use super::forward_speech::forward_speech;
 use super::{Outcome, flags::choice};
-use crate::config::{DeviceChoice, Task};
-use crate::model::task_of;
+use crate::config::DeviceChoice;
+use crate::model::{ModelKind, kind_of};
 use crate::report::write_whole;
 use anyhow::{Context, Result, anyhow, bail};
 use burn::tensor::{Device, Tensor};
@@ -17,16 +18,18 @@ Example:
   caldera forward --model runs/student/best --input batch.safetensors --output states.safetensors
 Reads input_ids, attention_mask (optional, 1 then 0 in every row) and token_type_ids (optional), each [B, L] of i64 or i32.
 Writes logits [B, labels] (of a model with a head) and hidden_states.0 … .N [B, L, hidden_size] as f32;
-of a language model logits [B, L, vocab_size] and final_norm [B, L, hidden_size] beside the hidden states.";
+of a language model logits [B, L, vocab_size] and final_norm [B, L, hidden_size] beside the hidden states.
+A speech model reads input_values [B, S] of f32 (as its feature extractor leaves them) and attention_mask (optional), and
+writes logits, last_hidden_state and hidden_states.0 … .N [B, T, hidden_size].";
 
-/// Logits and hidden states for token ids from a safetensors file
+/// Logits and hidden states for token ids or waveforms from a safetensors file
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLE)]
 pub(super) struct Args {
     /// Folder of the model
     #[arg(long, value_name = "DIR")]
     model: PathBuf,
-    /// Token ids, mask, token types
+    /// Token ids, mask, token types; waveforms and mask for a speech model
     #[arg(long, value_name = "FILE")]
     input: PathBuf,
     /// Where the results go
@@ -38,7 +41,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: Args) -> Result<Outcome> {
-    let (batch_ids, type_ids) = read_input(&args.input)?;
+    let kind = kind_of(&args.model)?;
     let (device, line) = crate::select_device(args.device)?;
     eprintln!("device: {line}");
     let cannot = || {
@@ -48,8 +51,10 @@ pub(super) fn run(args: Args) -> Result<Outcome> {
             args.model.display()
         )
     };
-    let results = match task_of(&args.model)? {
-        Task::Classify => {
+    let results = match kind {
+        ModelKind::Speech => forward_speech(&args.model, &args.input, &device)?,
+        ModelKind::Text => {
+            let (batch_ids, type_ids) = read_input(&args.input)?;
             let model = TextModel::load(&args.model, &device)?;
             model.validate(&batch_ids.rows).with_context(cannot)?;
             if let Some(types) = &type_ids {
@@ -57,7 +62,8 @@ pub(super) fn run(args: Args) -> Result<Outcome> {
             }
             forward(&model, &batch_ids, type_ids.as_deref(), &device)?
         }
-        Task::Lm => {
+        ModelKind::Language => {
+            let (batch_ids, _) = read_input(&args.input)?;
             let model = LanguageModel::load(&args.model, &device)?;
             model.validate(&batch_ids.rows).with_context(cannot)?;
             forward_language(&model, &batch_ids, &device)?
@@ -84,7 +90,7 @@ struct Ids {
     length: usize,
 }
 
-struct Result32 {
+pub(super) struct Result32 {
     name: String,
     shape: Vec<usize>,
     bytes: Vec<u8>,
@@ -137,7 +143,7 @@ fn forward_language(model: &LanguageModel, ids: &Ids, device: &Device) -> Result
 }
 
 /// Columns that are padding in every sample are not computed; the file has the input's shape all the same.
-fn filled_up(state: Tensor<3>, length: usize) -> Tensor<3> {
+pub(super) fn filled_up(state: Tensor<3>, length: usize) -> Tensor<3> {
     let [rows, computed, width] = state.dims();
     if computed >= length {
         return state;
@@ -146,7 +152,7 @@ fn filled_up(state: Tensor<3>, length: usize) -> Tensor<3> {
     Tensor::cat(vec![state, rest], 1)
 }
 
-fn read<const D: usize>(name: &str, tensor: Tensor<D>) -> Result<Result32> {
+pub(super) fn read<const D: usize>(name: &str, tensor: Tensor<D>) -> Result<Result32> {
     let shape = tensor.dims().to_vec();
     let values: Vec<f32> = tensor
         .try_into_data()
@@ -162,7 +168,7 @@ fn read<const D: usize>(name: &str, tensor: Tensor<D>) -> Result<Result32> {
 }
 
 /// A matrix of integers with its shape.
-type IntMatrix = ([usize; 2], Vec<i64>);
+pub(super) type IntMatrix = ([usize; 2], Vec<i64>);
 
 fn read_input(path: &Path) -> Result<(Ids, Option<Vec<Vec<u32>>>)> {
     let bytes = std::fs::read(path)
@@ -231,7 +237,7 @@ fn parse_input(file: &SafeTensors<'_>) -> Result<(Ids, Option<Vec<Vec<u32>>>)> {
 }
 
 /// A matrix of integers by name; the fixtures' `in.` may stand before it.
-fn ints(file: &SafeTensors<'_>, name: &str) -> Result<Option<IntMatrix>> {
+pub(super) fn ints(file: &SafeTensors<'_>, name: &str) -> Result<Option<IntMatrix>> {
     let Ok(view) = file
         .tensor(name)
         .or_else(|_| file.tensor(&format!("in.{name}")))

@@ -1,8 +1,8 @@
 //! `caldera generate`
 
 use super::{Outcome, flags::choice, output};
-use crate::config::{DeviceChoice, Task};
-use crate::model::task_of;
+use crate::config::DeviceChoice;
+use crate::model::{ModelKind, kind_of};
 use anyhow::{Context, Result, bail};
 use burn::tensor::Device;
 use caldera_models::{
@@ -103,9 +103,9 @@ fn one(
     device: &Device,
     json: bool,
 ) -> Result<()> {
-    if task_of(folder)? != Task::Lm {
+    if kind_of(folder)? != ModelKind::Language {
         bail!(
-            "{}: a classifier writes no text; give the folder of a language model",
+            "{}: this model writes no text; give the folder of a language model",
             folder.display()
         );
     }

@@ -7,13 +7,17 @@ mod convert;
 mod demo;
 mod eval;
 mod export;
+mod export_speech;
 mod finetune;
 mod flags;
 mod forward;
+mod forward_speech;
 mod generate;
 mod interrupt;
+mod join;
 mod output;
 mod predict;
+mod transcribe;
 
 pub use flags::RunFlags;
 
@@ -45,6 +49,8 @@ enum Command {
     Eval(eval::Args),
     Predict(predict::Args),
     Generate(generate::Args),
+    Transcribe(transcribe::Args),
+    Join(join::Args),
     Export(export::Args),
     Bench(bench::Args),
     Forward(forward::Args),
@@ -82,6 +88,8 @@ pub fn main() -> ExitCode {
         Command::Eval(args) => eval::run(args),
         Command::Predict(args) => predict::run(args),
         Command::Generate(args) => generate::run(args),
+        Command::Transcribe(args) => transcribe::run(args),
+        Command::Join(args) => join::run(args),
         Command::Export(args) => export::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Forward(args) => forward::run(args),

@@ -79,8 +79,12 @@ pub struct CaldConfig {
     pub mixer: MixerChoice,
     /// Positions that keys and values are projected to. Default: 256.
     pub k: usize,
-    /// States of a channel of the Mamba mixer. Default: 16.
+    /// States of a channel of the Mamba mixer. Default: 16; 128 for speech.
     pub d_state: usize,
+    /// Channels of a head of the Mamba-2 mixer (speech). Default: 64, or the largest below that divides the hidden size.
+    pub head_dim: Option<usize>,
+    /// Groups of heads of the Mamba-2 mixer that share B and C (speech). Default: 1.
+    pub n_groups: usize,
     /// Width of its convolution. Default: 4.
     pub d_conv: usize,
     /// Its inner channels to one of the model's. Default: 2.
@@ -127,6 +131,8 @@ impl Default for CaldConfig {
             mixer: MixerChoice::Linformer,
             k: 256,
             d_state: 16,
+            head_dim: None,
+            n_groups: 1,
             d_conv: 4,
             expand: 2,
             dt_rank: None,

@@ -19,11 +19,13 @@ pub enum DeviceChoice {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Task {
-    /// Labels of texts and text pairs (BERT, RoBERTa).
+    /// Labels of texts and text pairs (BERT, RoBERTa) or of clips (Wav2Vec2), as the model is.
     #[default]
     Classify,
     /// The next token of running text (GPT-NeoX).
     Lm,
+    /// The characters of what is said (Wav2Vec2).
+    Ctc,
 }
 
 /// Which weights decay.
@@ -73,6 +75,8 @@ pub enum MixerChoice {
     Linformer,
     /// Mamba: a selective scan over a state of `d_state` (language models).
     Mamba,
+    /// Mamba-2 forwards and backwards, their outputs added (speech).
+    BiMamba2,
 }
 
 /// Which projections Linformer layers have in common.
@@ -140,4 +144,6 @@ pub enum BestMetric {
     Accuracy,
     /// Cross entropy on the validation data; lower is better.
     Loss,
+    /// Word error rate on the validation data; lower is better.
+    Wer,
 }

@@ -29,6 +29,10 @@ pub struct DataConfig {
     /// `byte`, `bpe:SIZE` (trained on the training text) or a folder with a tokenizer.json, for a model made anew
     /// (language models). Default: that of the model's folder.
     pub tokenizer: Option<String>,
+    /// Samples a second of a speech model made anew. Default: 16000; a model from a folder says its own.
+    pub sampling_rate: u32,
+    /// Longest clip in seconds (speech). Default: 60.
+    pub max_seconds: f64,
     /// Longest sequence in tokens, special ones counted. Default: as long as the model can take.
     pub max_length: Option<usize>,
     /// Use only the first N training examples. Default: all.
@@ -51,6 +55,8 @@ impl Default for DataConfig {
             labels: Vec::new(),
             block_length: 256,
             tokenizer: None,
+            sampling_rate: 16_000,
+            max_seconds: 60.0,
             max_length: None,
             train_limit: None,
             valid_limit: None,
@@ -69,6 +75,10 @@ pub struct TrainConfig {
     pub max_steps: Option<u64>,
     /// Examples in a forward pass. Default: 32.
     pub batch_size: usize,
+    /// Seconds of audio in a forward pass, padding included (speech). Default: 60.
+    pub batch_seconds: f64,
+    /// Leave the convolutions before the encoder as they are (speech). Default: false.
+    pub freeze_feature_encoder: bool,
     /// Batches in an optimizer step. Default: 1.
     pub accumulation: usize,
     /// Examples in a forward pass of evaluation. Default: 64.
@@ -79,9 +89,10 @@ pub struct TrainConfig {
     pub log_every: u64,
     /// Stop after N evaluations without a better one. Default: never.
     pub patience: Option<u64>,
-    /// `accuracy` or `loss`: what `best/` is chosen by. Default: `accuracy`.
+    /// `accuracy`, `loss` or `wer`: what `best/` is chosen by. Default: `accuracy`; `loss` for language models, `wer` for
+    /// task `ctc`.
     pub best_metric: BestMetric,
-    /// Dropout as the model's config says. Default: true.
+    /// Dropout and masked frames as the model's config says. Default: true.
     pub dropout: bool,
     /// Checkpoints of the model in training to keep in `checkpoints/step-N`, evenly over the run. Default: 0.
     pub checkpoints: u64,
@@ -101,6 +112,8 @@ impl Default for TrainConfig {
             epochs: 3.0,
             max_steps: None,
             batch_size: 32,
+            batch_seconds: 60.0,
+            freeze_feature_encoder: false,
             accumulation: 1,
             eval_batch_size: 64,
             eval_every: None,

@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
+use crate::model::is_speech;
+
 pub use cald::{CaldConfig, OptimizerConfig};
 pub use choices::{
     BestMetric, Decay, DeviceChoice, Guide, InitChoice, LayerLoss, MixerChoice, ScheduleKind,
@@ -21,9 +23,10 @@ pub use data::{DataConfig, TrainConfig};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RunConfig {
-    /// `classify` or `lm`. Default: `classify`.
+    /// `classify`, `lm` or `ctc`. Default: `classify`.
     pub task: Task,
-    /// config.json of a model that starts from random weights, in place of `model` (task `lm`). Default: none.
+    /// config.json of a model that starts from random weights, in place of `model` (language models and
+    /// speech). Default: none.
     pub architecture: Option<PathBuf>,
     /// Hugging Face folder of the model to start from (the pretrained one). Default: none.
     pub model: Option<PathBuf>,
@@ -64,10 +67,11 @@ impl Default for RunConfig {
 }
 
 impl RunConfig {
-    /// The defaults of a task: for language models those of the paper (arXiv 2410.06846): layer loss over normed
-    /// states with weight 15, a rate of 3e-4 on a cosine to 3e-5 after 3 % of warm-up, decay 0.1, in a conversion of the
-    /// mixer alone.
-    pub fn defaults(task: Task, converting: bool) -> Self {
+    /// The defaults of a task, `speech` where the model takes sound. For language models those of the paper (arXiv
+    /// 2410.06846): layer loss over normed states with weight 15, a rate of 3e-4 on a cosine to 3e-5 after 3 % of warm-up,
+    /// decay 0.1, in a conversion of the mixer alone. For speech too: the same layer loss over all layers, a rate of 3e-4
+    /// that decays exponentially, and for recognition a divergence of the logits with weight 1.
+    pub fn defaults(task: Task, speech: bool, converting: bool) -> Self {
         let mut config = Self {
             task,
             ..Self::default()
@@ -87,19 +91,49 @@ impl RunConfig {
             config.cald.layer_loss = LayerLoss::NormedMean;
             config.cald.skip_last_layer = true;
             config.cald.alpha_layer = 15.0;
+        } else if speech || task == Task::Ctc {
+            let optimizer = &mut config.optimizer;
+            optimizer.learning_rate = 3e-4;
+            optimizer.minimum_learning_rate = 3e-6;
+            optimizer.schedule = ScheduleKind::Exponential;
+            config.cald.mixer = MixerChoice::BiMamba2;
+            config.cald.d_state = 128;
+            config.cald.layer_loss = LayerLoss::NormedMean;
+            config.cald.alpha_layer = 15.0;
+            if task == Task::Ctc {
+                config.train.best_metric = BestMetric::Wer;
+                config.cald.alpha_logits = 1.0;
+            }
         }
         config
     }
 
-    /// Reads a TOML file over the defaults of its task, or of `task`. Unknown keys are errors.
-    pub fn read(path: &Path, task: Option<Task>, converting: bool) -> Result<Self> {
+    /// The folder or file that says what kind of model a run begins with.
+    pub fn source(&self) -> Option<&Path> {
+        let named = [&self.architecture, &self.cald.teacher, &self.model];
+        let named = named.into_iter().flatten();
+        named
+            .chain(self.cald.waypoints.first())
+            .next()
+            .map(PathBuf::as_path)
+    }
+
+    /// Reads a TOML file over the defaults of its task, or of `task`, and of its model, or of `source`. Unknown keys are
+    /// errors.
+    pub fn read(
+        path: &Path,
+        task: Option<Task>,
+        source: Option<&Path>,
+        converting: bool,
+    ) -> Result<Self> {
         let text = std::fs::read_to_string(path)
             .with_context(|| format!("{}: cannot read the run's configuration", path.display()))?;
         let bad = || format!("{}: not a valid run configuration", path.display());
         // Read as it stands first: its errors name line and column.
         let stated: Self = toml::from_str(&text).with_context(bad)?;
         let task = task.unwrap_or(stated.task);
-        let defaults = toml::Table::try_from(Self::defaults(task, converting))?;
+        let speech = is_speech(source.or_else(|| stated.source()));
+        let defaults = toml::Table::try_from(Self::defaults(task, speech, converting))?;
         let mut given: toml::Table = toml::from_str(&text).with_context(bad)?;
         given.insert("task".into(), toml::Value::try_from(task)?);
         laid_over(defaults, given).try_into().with_context(bad)
@@ -148,16 +182,19 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("run.toml");
         std::fs::write(&path, "task = \"lm\"\n[cald]\nd_state = 8\n").unwrap();
-        let config = RunConfig::read(&path, None, true).unwrap();
+        let config = RunConfig::read(&path, None, None, true).unwrap();
         assert_eq!((config.cald.d_state, config.cald.alpha_layer), (8, 15.0));
         assert_eq!(config.optimizer.decay, Decay::Mixer);
         assert_eq!(
-            RunConfig::read(&path, None, false).unwrap().optimizer.decay,
+            RunConfig::read(&path, None, None, false)
+                .unwrap()
+                .optimizer
+                .decay,
             Decay::Weights
         );
         // What a run writes is read back as it was, whatever the defaults are.
         std::fs::write(&path, config.to_toml().unwrap()).unwrap();
-        assert_eq!(RunConfig::read(&path, None, false).unwrap(), config);
+        assert_eq!(RunConfig::read(&path, None, None, false).unwrap(), config);
     }
 
     #[test]

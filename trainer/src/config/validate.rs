@@ -12,6 +12,8 @@ impl RunConfig {
         let c = &self.cald;
         let ranges = [
             ("train.epochs", t.epochs, 0.0, f64::MAX),
+            ("train.batch_seconds", t.batch_seconds, 1e-3, f64::MAX),
+            ("data.max_seconds", self.data.max_seconds, 1e-3, f64::MAX),
             ("optimizer.learning_rate", o.learning_rate, 0.0, 10.0),
             (
                 "optimizer.minimum_learning_rate",
@@ -60,6 +62,9 @@ impl RunConfig {
             ("train.bucket_batches", t.bucket_batches as u64),
             ("train.pad_to_multiple", t.pad_to_multiple as u64),
             ("data.block_length", self.data.block_length as u64),
+            ("data.sampling_rate", self.data.sampling_rate.into()),
+            ("cald.head_dim", c.head_dim.unwrap_or(1) as u64),
+            ("cald.n_groups", c.n_groups as u64),
             ("cald.d_state", c.d_state as u64),
             ("cald.d_conv", c.d_conv as u64),
             ("cald.expand", c.expand as u64),
@@ -81,12 +86,14 @@ impl RunConfig {
             bail!("train.epochs = 0: expected more than 0, or set train.max_steps");
         }
         let fits = match self.task {
-            Task::Classify => c.mixer == MixerChoice::Linformer,
+            Task::Classify => c.mixer != MixerChoice::Mamba,
+            Task::Ctc => c.mixer == MixerChoice::BiMamba2,
             Task::Lm => c.mixer == MixerChoice::Mamba,
         };
         if !fits {
             bail!(
-                "cald.mixer: expected linformer for task classify and mamba for task lm, found {:?} for {:?}",
+                "cald.mixer: expected linformer (texts) or bimamba2 (speech) for task classify, mamba for lm and bimamba2 \
+                 for ctc, found {:?} for {:?}",
                 c.mixer,
                 self.task
             );

@@ -2,12 +2,14 @@
 //! field.
 
 pub mod audio;
+mod joined;
 mod labels;
 mod new_tokenizer;
 mod read;
 mod running_text;
 mod speech;
 
+pub use joined::{Joining, join};
 pub use labels::LabelSet;
 pub use new_tokenizer::{END_OF_TEXT, NewTokenizer};
 pub use read::{Fields, RawLabel, Record, read_records};

@@ -15,7 +15,7 @@ pub struct Progress {
     label: String,
     bars: Option<Bars>,
     loss: Option<f64>,
-    accuracy: Option<f64>,
+    headline: Option<String>,
     last_line: Option<Instant>,
 }
 
@@ -49,7 +49,7 @@ impl Progress {
             label,
             bars,
             loss: None,
-            accuracy: None,
+            headline: None,
             last_line: None,
         }
     }
@@ -67,8 +67,8 @@ impl Progress {
         if let Some(loss) = self.loss {
             text = format!("loss {loss:.4} {text}");
         }
-        if let Some(accuracy) = self.accuracy {
-            text = format!("{text} accuracy {accuracy:.4}");
+        if let Some(headline) = &self.headline {
+            text = format!("{text} {headline}");
         }
         text
     }
@@ -135,15 +135,20 @@ impl Observer for Progress {
         if let Some(bar) = self.bars.as_mut().and_then(|bars| bars.evaluation.take()) {
             bar.finish_and_clear();
         }
-        self.accuracy = Some(record.score.accuracy);
+        self.headline = Some(record.score.headline());
         let best = if record.best { ", the best so far" } else { "" };
         let teacher = record
-            .teacher_accuracy
+            .teacher_wer
+            .or(record.teacher_accuracy)
             .map(|a| format!(", teacher in training {a:.4}"))
             .unwrap_or_default();
         self.line(&format!(
-            "step {}: accuracy {:.4}, loss {:.4} on {} examples{teacher} ({:.1} s{best})",
-            record.step, record.score.accuracy, record.score.loss, record.examples, record.seconds
+            "step {}: {}, loss {:.4} on {} examples{teacher} ({:.1} s{best})",
+            record.step,
+            record.score.headline(),
+            record.score.loss,
+            record.examples,
+            record.seconds
         ));
         self.last_line = Some(Instant::now());
     }
