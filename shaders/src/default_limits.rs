@@ -6,7 +6,9 @@ use burn::tensor::{Device, Tensor, TensorData};
 use crate::cases::{check, fixtures};
 use crate::fixture::Case;
 use crate::gradcheck::{adapter, values};
-use crate::{block_on, gelu, layer_norm, linear, linear_attention_step, softmax_attention_step};
+use crate::{
+    block_on, conv1d, gelu, layer_norm, linear, linear_attention_step, softmax_attention_step,
+};
 
 fn device() -> Option<Device> {
     let (instance, adapter) = adapter()?;
@@ -74,12 +76,22 @@ fn every_kernel_runs_within_the_default_limits() {
     let z = head([4, 64]).zeros_like();
     let (y, _, _) = linear_attention_step(head([4, 64]), head([4, 64]), out, sums, z);
     assert!(y.into_data().iter::<f64>().all(f64::is_finite));
+    let (samples, filters) = (tensor([300, 6]), tensor([60, 70]));
+    let y = conv1d(
+        samples.clone().reshape([2, 150, 6]),
+        filters.clone().reshape([1, 60, 70]),
+        Some(tensor([1, 70])),
+        3,
+    );
+    let convolution = y.sum().backward();
+    let of_convolution = [samples.grad(&convolution), filters.grad(&convolution)];
     let (x, weight) = (tensor([70, 96]), tensor([40, 96]));
     let row = |width: usize| tensor([1, width]).reshape([width]);
     let y = layer_norm(x.clone(), row(96), row(96), 1e-5);
     let y = gelu(linear(y, weight.clone(), Some(row(40))));
     let gradients = y.sum().backward();
-    for gradient in [x.grad(&gradients), weight.grad(&gradients)] {
+    let of_linear = [x.grad(&gradients), weight.grad(&gradients)];
+    for gradient in of_convolution.into_iter().chain(of_linear) {
         let values = gradient.expect("a leaf has a gradient").into_data();
         assert!(values.iter::<f64>().all(f64::is_finite));
     }
