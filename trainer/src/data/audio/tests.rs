@@ -110,8 +110,8 @@ fn constant_flac(count: u16, value: i16) -> Vec<u8> {
     bytes.extend(packed.to_be_bytes());
     bytes.extend([0; 16]);
     let start = bytes.len();
-    // Block size in 8 bits, rate and width from the stream, block 0.
-    bytes.extend([0xff, 0xf8, 0x60, 0x00, 0x00, (count - 1) as u8]);
+    // Block size in 8 bits, rate from the stream, 16 bits, block 0.
+    bytes.extend([0xff, 0xf8, 0x60, 0x08, 0x00, (count - 1) as u8]);
     let crc8 = crc(&bytes[start..], 8, 0x07) as u8;
     bytes.push(crc8);
     bytes.push(0);
