@@ -10,19 +10,62 @@ use rand::{Rng, SeedableRng};
 use serde::Serialize;
 use std::time::Instant;
 
-/// Lengths from here up count for the log-log slopes: below, costs that do not depend on length weigh too much.
-const SLOPE_FROM: usize = 512;
+/// A kind of model whose forward pass is timed.
+pub trait Subject: Sized {
+    /// What it takes.
+    type Batch;
+    /// What lengths are counted in.
+    const UNIT: &'static str;
+    /// Lengths from here up count for the log-log slopes: below, costs that do not depend on length weigh too much.
+    const SLOPE_FROM: usize;
+
+    /// The longest input.
+    fn longest(&self) -> usize;
+    /// Random inputs of full length that both models can take.
+    ///
+    /// # Errors
+    /// A length that does not fit.
+    fn batch(
+        models: [&Self; 2],
+        plan: &Plan,
+        length: usize,
+        device: &Device,
+    ) -> Result<Self::Batch>;
+    /// Milliseconds of one forward pass, answer read back.
+    ///
+    /// # Errors
+    /// The device fails.
+    fn run(&self, batch: &Self::Batch) -> Result<f64>;
+}
+
+impl Subject for TextModel {
+    type Batch = TextBatch;
+    const UNIT: &'static str = "tokens";
+    const SLOPE_FROM: usize = 512;
+
+    fn longest(&self) -> usize {
+        self.config.max_length()
+    }
+
+    fn batch(models: [&Self; 2], plan: &Plan, length: usize, device: &Device) -> Result<TextBatch> {
+        random_batch(&models, plan.batch, length, plan.seed, device)
+    }
+
+    fn run(&self, batch: &TextBatch) -> Result<f64> {
+        milliseconds(self, batch)
+    }
+}
 
 /// What to measure.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// Sequence lengths in tokens.
+    /// Lengths, in the models' unit.
     pub lengths: Vec<usize>,
     /// Timed runs of each model at each length.
     pub runs: usize,
-    /// Sequences in a batch.
+    /// Inputs in a batch.
     pub batch: usize,
-    /// Seed of the token ids.
+    /// Seed of the inputs.
     pub seed: u64,
 }
 
@@ -31,23 +74,21 @@ impl Plan {
     ///
     /// # Errors
     /// Names the length that does not fit, or what is zero.
-    pub fn validate(&self, transformer: &TextModel, linear: &TextModel) -> Result<()> {
-        let longest = transformer
-            .config
-            .max_length()
-            .min(linear.config.max_length());
+    pub fn validate<M: Subject>(&self, transformer: &M, linear: &M) -> Result<()> {
+        let longest = transformer.longest().min(linear.longest());
         if let Some(length) = self
             .lengths
             .iter()
             .find(|&&length| length == 0 || length > longest)
         {
             bail!(
-                "length {length}: these models take 1 to {longest} tokens (max_position_embeddings)"
+                "length {length}: these models take 1 to {longest} {}",
+                M::UNIT
             );
         }
         if self.lengths.is_empty() || self.runs == 0 || self.batch == 0 {
             bail!(
-                "nothing to measure: expected at least one length, one run and one sequence a batch"
+                "nothing to measure: expected at least one length, one run and one input a batch"
             );
         }
         Ok(())
@@ -57,7 +98,7 @@ impl Plan {
 /// One model at one length.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Point {
-    /// Tokens a sequence.
+    /// Of each input, in the models' unit.
     pub length: usize,
     /// `transformer` or `linear`.
     pub model: &'static str,
@@ -75,7 +116,7 @@ pub struct Point {
     pub peak_bytes: Option<usize>,
 }
 
-/// Log-log slopes from 512 tokens up.
+/// Log-log slopes, from the length on that counts for them.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Slopes {
     /// Time of the transformer.
@@ -91,6 +132,10 @@ pub struct Slopes {
 /// A finished sweep.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Sweep {
+    /// What lengths are counted in: `tokens` or `seconds`.
+    pub unit: &'static str,
+    /// The length from which points count for the slopes.
+    pub slope_from: usize,
     /// Every point, by length, transformer first.
     pub points: Vec<Point>,
     /// How time and memory grow.
@@ -103,9 +148,9 @@ pub struct Sweep {
 ///
 /// # Errors
 /// When a length does not fit a model, or a device fails.
-pub fn sweep(
-    transformer: &TextModel,
-    linear: &TextModel,
+pub fn sweep<M: Subject>(
+    transformer: &M,
+    linear: &M,
     plan: &Plan,
     device: &Device,
     mut done: impl FnMut(&[Point]),
@@ -114,18 +159,12 @@ pub fn sweep(
     let models = [("transformer", transformer), ("linear", linear)];
     let mut points = Vec::new();
     for &length in &plan.lengths {
-        let batch = random_batch(
-            &[transformer, linear],
-            plan.batch,
-            length,
-            plan.seed,
-            device,
-        )?;
+        let batch = M::batch([transformer, linear], plan, length, device)?;
         let mut first = [0.0; 2];
         let mut peak = [None; 2];
         for (slot, (_, model)) in models.iter().enumerate() {
-            first[slot] = milliseconds(model, &batch)?;
-            let (ran, bytes) = peak_of(device, || milliseconds(model, &batch));
+            first[slot] = model.run(&batch)?;
+            let (ran, bytes) = peak_of(device, || model.run(&batch));
             ran?;
             peak[slot] = bytes;
         }
@@ -133,7 +172,7 @@ pub fn sweep(
         for run in 0..plan.runs {
             // Turn and turn about, so that a machine that slows down slows both.
             for slot in [run % 2, 1 - run % 2] {
-                times[slot].push(milliseconds(models[slot].1, &batch)?);
+                times[slot].push(models[slot].1.run(&batch)?);
             }
         }
         let start = points.len();
@@ -153,7 +192,9 @@ pub fn sweep(
         done(&points[start..]);
     }
     Ok(Sweep {
-        slopes: slopes(&points),
+        unit: M::UNIT,
+        slope_from: M::SLOPE_FROM,
+        slopes: slopes(&points, M::SLOPE_FROM),
         crossover_length: cross(&points),
         points,
     })
@@ -167,17 +208,12 @@ fn curve(points: &[Point], model: &str, value: impl Fn(&Point) -> Option<f64>) -
         .collect()
 }
 
-fn slopes(points: &[Point]) -> Slopes {
-    let time = |model| {
-        log_log_slope(
-            &curve(points, model, |p| Some(p.median_ms)),
-            SLOPE_FROM as f64,
-        )
-    };
+fn slopes(points: &[Point], from: usize) -> Slopes {
+    let time = |model| log_log_slope(&curve(points, model, |p| Some(p.median_ms)), from as f64);
     let peak = |model| {
         log_log_slope(
             &curve(points, model, |p| p.peak_bytes.map(|b| b as f64)),
-            SLOPE_FROM as f64,
+            from as f64,
         )
     };
     Slopes {
@@ -276,7 +312,7 @@ mod tests {
                 });
             }
         }
-        let slopes = slopes(&points);
+        let slopes = slopes(&points, 512);
         let close = |value: Option<f64>, want: f64| assert!((value.unwrap() - want).abs() < 1e-6);
         close(slopes.transformer_time, 2.0);
         close(slopes.linear_time, 1.0);

@@ -1,3 +1,4 @@
 mod early;
 mod resume;
+mod speech;
 mod world;

@@ -3,9 +3,11 @@
 use super::{Outcome, flags::choice, output};
 use crate::bench::{latency, stretch::stretch, training_step};
 use crate::config::DeviceChoice;
+use crate::model::{ModelKind, kind_of};
 use crate::report::write_whole;
-use anyhow::{Context, Result};
-use caldera_models::{Checkpoint, TextModel};
+use anyhow::{Context, Result, bail};
+use burn::tensor::Device;
+use caldera_models::{Checkpoint, Parameters, SpeechModel, TextModel};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
@@ -32,9 +34,10 @@ enum What {
 
 const LATENCY_EXAMPLE: &str = "\
 Example:
-  caldera bench latency --teacher web/pairs/demo/transformer --student web/pairs/demo/linear --lengths 64,128,256,512 --json latency.json";
+  caldera bench latency --teacher web/pairs/demo/transformer --student web/pairs/demo/linear --lengths 64,128,256,512 --json latency.json
+  caldera bench latency --teacher runs/asr/best --student runs/asr-student/best --seconds 1,2,4,8,16,32,64,120";
 
-/// Forward pass of a transformer and its student over sequence length: median, 10th and 90th percentile, peak bytes
+/// Forward pass of a transformer and its student over length: median, 10th and 90th percentile, peak bytes
 #[derive(clap::Args)]
 #[command(after_help = LATENCY_EXAMPLE)]
 struct LatencyArgs {
@@ -44,14 +47,17 @@ struct LatencyArgs {
     /// Folder of the linear student
     #[arg(long, value_name = "DIR")]
     student: PathBuf,
-    /// Sequence lengths in tokens
+    /// Sequence lengths in tokens [default: 64,128,256,512]
+    #[arg(long, value_name = "N,N,…", value_delimiter = ',')]
+    lengths: Vec<usize>,
+    /// Lengths in seconds of audio, for speech models
     #[arg(
         long,
         value_name = "N,N,…",
         value_delimiter = ',',
-        default_value = "64,128,256,512"
+        default_value = "1,2,4,8,16,32"
     )]
-    lengths: Vec<usize>,
+    seconds: Vec<usize>,
     /// Timed runs of each model at each length
     #[arg(long, value_name = "N", default_value_t = 15)]
     runs: usize,
@@ -114,15 +120,47 @@ pub(super) fn run(args: Args) -> Result<Outcome> {
 fn latency(args: LatencyArgs) -> Result<Outcome> {
     let (device, adapter) = crate::select_device(args.device)?;
     eprintln!("device: {adapter}");
-    let load = |folder: &Path| -> Result<TextModel> {
-        let mut checkpoint = Checkpoint::read(folder)?;
-        if let Some(positions) = args.stretch {
-            stretch(&mut checkpoint, positions)?;
+    match kind_of(&args.teacher)? {
+        ModelKind::Speech => {
+            if args.stretch.is_some() || !args.lengths.is_empty() {
+                bail!(
+                    "speech models are timed over seconds of audio: give --seconds 1,2,4 in place of --lengths and --stretch"
+                );
+            }
+            let load = |folder: &Path| {
+                Ok::<_, anyhow::Error>(SpeechModel::load(folder, &device)?.frozen())
+            };
+            let (transformer, linear) = (load(&args.teacher)?, load(&args.student)?);
+            let seconds = args.seconds.clone();
+            sweep_lengths(&transformer, &linear, seconds, &args, &device, &adapter)
         }
-        Ok(TextModel::from_checkpoint(&checkpoint, &device)?.frozen())
-    };
-    let (transformer, linear) = (load(&args.teacher)?, load(&args.student)?);
-    let mut lengths = args.lengths;
+        _ => {
+            let load = |folder: &Path| -> Result<TextModel> {
+                let mut checkpoint = Checkpoint::read(folder)?;
+                if let Some(positions) = args.stretch {
+                    stretch(&mut checkpoint, positions)?;
+                }
+                Ok(TextModel::from_checkpoint(&checkpoint, &device)?.frozen())
+            };
+            let (transformer, linear) = (load(&args.teacher)?, load(&args.student)?);
+            let lengths = match args.lengths.is_empty() {
+                true => vec![64, 128, 256, 512],
+                false => args.lengths.clone(),
+            };
+            sweep_lengths(&transformer, &linear, lengths, &args, &device, &adapter)
+        }
+    }
+}
+
+/// Runs the sweep and tells it as it goes.
+fn sweep_lengths<M: latency::Subject>(
+    transformer: &M,
+    linear: &M,
+    mut lengths: Vec<usize>,
+    args: &LatencyArgs,
+    device: &Device,
+    adapter: &str,
+) -> Result<Outcome> {
     lengths.sort_unstable();
     lengths.dedup();
     let plan = latency::Plan {
@@ -131,9 +169,9 @@ fn latency(args: LatencyArgs) -> Result<Outcome> {
         batch: args.batch,
         seed: args.seed,
     };
-    plan.validate(&transformer, &linear)?;
+    plan.validate(transformer, linear)?;
     let heading = [
-        "length",
+        M::UNIT,
         "model",
         "median ms",
         "p10",
@@ -151,7 +189,7 @@ fn latency(args: LatencyArgs) -> Result<Outcome> {
     };
     output::line(&row(heading.map(String::from)))?;
     let mut broken = None;
-    let sweep = latency::sweep(&transformer, &linear, &plan, &device, |points| {
+    let sweep = latency::sweep(transformer, linear, &plan, device, |points| {
         let base = points.first().map_or(f64::NAN, |p| p.median_ms);
         for p in points {
             let peak = p.peak_bytes.map_or("-".into(), |b| {
@@ -176,14 +214,19 @@ fn latency(args: LatencyArgs) -> Result<Outcome> {
     let show = |slope: Option<f64>| slope.map_or("-".into(), |s| format!("{s:.2}"));
     let s = &sweep.slopes;
     output::line(&format!(
-        "log-log slopes from 512 tokens up: time transformer {}, linear {}; peak bytes transformer {}, linear {}",
+        "log-log slopes from {} {} up: time transformer {}, linear {}; peak bytes transformer {}, linear {}",
+        M::SLOPE_FROM,
+        M::UNIT,
         show(s.transformer_time),
         show(s.linear_time),
         show(s.transformer_peak),
         show(s.linear_peak)
     ))?;
     output::line(&match sweep.crossover_length {
-        Some(length) => format!("the linear model is no slower from {length:.0} tokens up"),
+        Some(length) => format!(
+            "the linear model is no slower from {length:.1} {} up",
+            M::UNIT
+        ),
         None => "the linear model is slower at the longest length measured".into(),
     })?;
     if let Some(path) = &args.json {

@@ -2,6 +2,7 @@
 
 use super::{Outcome, eval::Fields, output};
 use crate::data::{Fields as DataFields, read_records};
+use crate::model::{ModelKind, kind_of};
 use anyhow::{Context, Result, bail};
 use serde_json::json;
 use std::io::{BufRead, IsTerminal};
@@ -37,6 +38,12 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: Args) -> Result<Outcome> {
+    if kind_of(&args.model)? == ModelKind::Speech {
+        bail!(
+            "{}: this model takes sound, not text: use `caldera transcribe MODEL FILE…`",
+            args.model.display()
+        );
+    }
     let options = args.fields.options(args.model, None, Vec::new(), None);
     let texts: Vec<(String, Option<String>)> = match &args.file {
         Some(path) if path != Path::new("-") => {

@@ -5,7 +5,7 @@ use crate::cald::{convert, finetune};
 use crate::config::{Guide, RunConfig};
 use crate::metrics::{MetricsLine, RunSummary, StopReason, read_metrics};
 
-fn go(config: &RunConfig, stop_after: Option<u64>) -> (RunSummary, Recorder) {
+pub(super) fn go(config: &RunConfig, stop_after: Option<u64>) -> (RunSummary, Recorder) {
     let mut recorder = Recorder {
         stop_after,
         ..Recorder::default()
@@ -22,15 +22,23 @@ fn go(config: &RunConfig, stop_after: Option<u64>) -> (RunSummary, Recorder) {
 
 /// Runs `name` unbroken, and broken after each of `stops`; compares weights, optimizer state and metrics.
 fn same_after(world: &World, name: &str, stops: &[u64], change: impl Fn(&mut RunConfig)) {
-    let mut whole = world.config(name);
-    change(&mut whole);
+    let config = |name: &str| {
+        let mut config = world.config(name);
+        change(&mut config);
+        config
+    };
+    same_when_broken(config, name, stops);
+}
+
+/// The same for whatever configuration `config` gives for a run's name.
+pub(super) fn same_when_broken(config: impl Fn(&str) -> RunConfig, name: &str, stops: &[u64]) {
+    let whole = config(name);
     let (summary, recorder) = go(&whole, None);
     assert_eq!(summary.stopped, StopReason::Finished);
     let first = recorder.steps.first().unwrap().loss.unwrap();
     assert!(first.is_finite() && first > 0.0);
 
-    let mut broken = world.config(&format!("{name}-broken"));
-    change(&mut broken);
+    let mut broken = config(&format!("{name}-broken"));
     for stop in stops {
         let (summary, _) = go(&broken, Some(*stop));
         assert_eq!(

@@ -15,10 +15,16 @@ use crate::metrics::{EvalRecord, Observer, RunSummary, SavedRecord, StepRecord};
 // The CPU backend's random state is one for the whole process: runs with dropout take turns.
 static TURN: Mutex<()> = Mutex::new(());
 
+/// Waits until no other test trains.
+pub fn turn() -> MutexGuard<'static, ()> {
+    TURN.lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
 /// A folder with `model/`, `train.jsonl` and `valid.csv`.
 pub struct World {
     pub dir: tempfile::TempDir,
-    _turn: MutexGuard<'static, ()>,
+    pub(super) _turn: MutexGuard<'static, ()>,
 }
 
 const WORDS: [&str; 12] = [
@@ -27,9 +33,7 @@ const WORDS: [&str; 12] = [
 
 impl World {
     pub fn new() -> Self {
-        let turn = TURN
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let turn = turn();
         let dir = tempfile::tempdir().unwrap();
         let config = json!({
             "model_type": "bert", "architectures": ["BertModel"], "vocab_size": WORDS.len(), "hidden_size": 32,

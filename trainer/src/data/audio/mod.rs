@@ -84,7 +84,7 @@ fn decode(path: &Path, max_seconds: f64) -> Result<Clip, Complaint> {
         Ok(filled)
     });
     match read.map_err(|error| format!("cannot be read: {error}"))? {
-        0 => return Err(format!("expected audio, found an empty file. {AGAIN}")),
+        0 => Err(format!("expected audio, found an empty file. {AGAIN}")),
         _ if magic.starts_with(b"RIFF") && &magic[8..12] == b"WAVE" => {
             wav::decode(path, max_seconds)
         }
