@@ -4,20 +4,25 @@
 //! An operator is one file here that says what it takes and how much work it is ([`operator::Operator`]), and one line in [`ALL`].
 
 mod causal_conv1d;
+mod causal_conv1d_step;
+mod ctc_loss;
 mod gated_rmsnorm;
 mod gelu;
 mod layer_norm;
 mod linear;
 mod linear_attention;
+mod linear_attention_step;
 mod linformer_attention;
 pub mod measure;
 pub mod operator;
 pub mod rates;
 mod reverse_padded;
 mod selective_scan;
+mod selective_scan_step;
 mod softmax_attention;
 mod softmax_attention_step;
 mod ssd;
+mod ssd_step;
 #[cfg(test)]
 mod tests;
 
@@ -30,19 +35,25 @@ use rates::Rates;
 use serde::Serialize;
 
 /// Every operator that is measured.
-pub static ALL: [&dyn Operator; 12] = [
+pub static ALL: [&dyn Operator; 18] = [
     &softmax_attention::SoftmaxAttention,
     &softmax_attention_step::SoftmaxAttentionStep,
     &linformer_attention::LinformerAttention,
     &linear_attention::LinearAttention,
+    &linear_attention_step::LinearAttentionStep,
     &layer_norm::LayerNorm,
     &gelu::Gelu,
     &linear::Linear,
     &causal_conv1d::CausalConv1d,
+    &causal_conv1d_step::CausalConv1dStep,
     &reverse_padded::ReversePadded,
     &selective_scan::SelectiveScan,
+    &selective_scan_step::SelectiveScanStep,
     &ssd::Ssd,
+    &ssd_step::SsdStep,
     &gated_rmsnorm::GatedRmsNorm,
+    &ctc_loss::CtcLoss,
+    &ctc_loss::CtcLossGradient,
 ];
 
 /// Slopes are taken over these lengths: below, costs that do not depend on length weigh too much.

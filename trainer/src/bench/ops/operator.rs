@@ -224,6 +224,16 @@ pub trait Operator: Sync {
     /// Work of the backward pass; `None` for an operator without one.
     fn backward(&self, size: &Size) -> Option<Work>;
 
+    /// Values of the state that a step writes beside its result.
+    fn next_state(&self, _: &Size) -> usize {
+        0
+    }
+
+    /// Largest relative RMS between the operator and its oracle, for the result and every gradient.
+    fn allowed(&self) -> f64 {
+        1e-4
+    }
+
     /// Bytes that the plain form holds at once, forward and backward, roughly: it is not run where they exceed the limit.
     fn reference_bytes(&self, size: &Size) -> f64 {
         16.0 * self.forward(size).bytes

@@ -17,7 +17,8 @@ fn values(size: &Size) -> [f64; 4] {
     ]
 }
 
-fn heads(model: &ModelShape) -> usize {
+/// Heads of a layer.
+pub(super) fn heads(model: &ModelShape) -> usize {
     model.d_inner / model.head_width
 }
 
