@@ -10,4 +10,5 @@ mod program;
 mod reference;
 mod resume;
 mod samples;
+mod speech;
 mod walk;

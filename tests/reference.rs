@@ -93,17 +93,33 @@ fn forward_writes_the_logits_and_states_of_transformers() {
     forward_equals(
         &classifier(),
         &["input_ids", "attention_mask", "token_type_ids"],
+        "attention_mask",
         &["logits", "hidden_states.0", "hidden_states.3"],
     );
     forward_equals(
         &fixtures().join("models/gpt-neox-tiny"),
         &["input_ids", "attention_mask"],
+        "attention_mask",
         &["logits", "final_norm", "hidden_states.0", "hidden_states.2"],
+    );
+    for style in ["group", "layer"] {
+        forward_equals(
+            &fixtures().join(format!("models/wav2vec2-tiny-{style}")),
+            &["input_values", "attention_mask"],
+            "feature_mask",
+            &["logits", "hidden_states.0", "hidden_states.3"],
+        );
+    }
+    forward_equals(
+        &fixtures().join("models/wav2vec2-tiny-group-classifier"),
+        &["input_values", "attention_mask"],
+        "attention_mask",
+        &["logits"],
     );
 }
 
-/// `caldera forward` on the stored inputs gives the stored outputs.
-fn forward_equals(model: &Path, inputs: &[&str], outputs: &[&str]) {
+/// `caldera forward` on the stored inputs gives the stored outputs, where `mask` says that a position is real.
+fn forward_equals(model: &Path, inputs: &[&str], mask: &str, outputs: &[&str]) {
     let expected = fs::read(model.join("expected.safetensors")).unwrap();
     let expected = SafeTensors::deserialize(&expected).unwrap();
     let folder = tempfile::tempdir().unwrap();
@@ -132,7 +148,7 @@ fn forward_equals(model: &Path, inputs: &[&str], outputs: &[&str]) {
 
     let got = fs::read(&output).unwrap();
     let got = SafeTensors::deserialize(&got).unwrap();
-    let mask = expected.tensor("in.attention_mask").unwrap();
+    let mask = expected.tensor(&format!("in.{mask}")).unwrap();
     let real: Vec<bool> = mask.data().chunks_exact(8).map(|b| b[0] == 1).collect();
     let tolerance = &read_json(&model.join("case.json"))["tolerance"];
     for &name in outputs {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail};
 use burn::tensor::Device;
-use caldera_models::{ForwardOptions, SpeechBatch, SpeechModel};
+use caldera_models::{ForwardOptions, SpeechArchitecture, SpeechBatch, SpeechModel};
 use caldera_shaders::Lengths;
 use safetensors::{Dtype, SafeTensors};
 
@@ -43,9 +43,12 @@ pub(super) fn forward_speech(
     let frames = model.config.frames(length);
     let mut results = Vec::new();
     if let Some(logits) = output.logits {
-        // A classifier has one row a clip, whatever its length.
-        let rows = if logits.dims()[1] == 1 { 1 } else { frames };
-        results.push(read("logits", filled_up(logits, rows))?);
+        results.push(match model.config.architecture {
+            SpeechArchitecture::SequenceClassification => {
+                read("logits", logits.squeeze_dim::<2>(1))?
+            }
+            _ => read("logits", filled_up(logits, frames))?,
+        });
     }
     results.push(read(
         "last_hidden_state",
