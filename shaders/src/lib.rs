@@ -33,6 +33,7 @@ mod product;
 #[cfg(test)]
 mod ratios;
 pub mod reverse_padded;
+pub mod rotary;
 pub mod selective_scan;
 pub mod softmax_attention;
 pub mod ssd;
@@ -53,6 +54,7 @@ pub use linear_attention::step::linear_attention_step;
 pub use linear_attention::{LinearAttentionOutput, linear_attention};
 pub use linformer_attention::linformer_attention;
 pub use reverse_padded::reverse_padded;
+pub use rotary::rotary;
 pub use selective_scan::{selective_scan, selective_scan_step};
 pub use softmax_attention::decode::softmax_attention_step;
 pub use softmax_attention::softmax_attention;

@@ -23,9 +23,7 @@ impl Attention {
         let width = h / context.heads;
         let packed = self.query_key_value.forward(x);
         let packed = packed.reshape([b, l, context.heads, 3 * width]);
-        let part = |i: usize| packed.clone().narrow(3, i * width, width);
-        let rotary = &context.rotary;
-        [rotary.rotate(part(0)), rotary.rotate(part(1)), part(2)]
+        context.rotary.take_apart(packed)
     }
 
     /// [B, L, H] to the same; keys and values [B, L, N, P] beside it.

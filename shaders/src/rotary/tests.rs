@@ -1,0 +1,98 @@
+use proptest::prelude::*;
+
+use super::{reference, rotary};
+use crate::gradcheck::{places, values};
+
+/// B, L, H, P, R / 2.
+type Sizes = [usize; 5];
+
+/// Query, key and value in f64 loops; with `back` the gradient of `packed` from those of the three.
+fn parts([b, l, h, p, half]: Sizes, packed: &[f64], angles: &[f64]) -> [Vec<f64>; 3] {
+    let mut parts = [0, 1, 2].map(|_| vec![0.0; b * l * h * p]);
+    for row in 0..b * l * h {
+        for (part, out) in parts.iter_mut().enumerate() {
+            let x = &packed[(row * 3 + part) * p..][..p];
+            let y = &mut out[row * p..][..p];
+            y.copy_from_slice(x);
+            for i in 0..if part < 2 { half } else { 0 } {
+                let (sin, cos) = angles[row / h % l * half + i].sin_cos();
+                y[i] = x[i] * cos - x[half + i] * sin;
+                y[half + i] = x[half + i] * cos + x[i] * sin;
+            }
+        }
+    }
+    parts
+}
+
+fn check(sizes: Sizes, seed: u64) {
+    let [b, l, h, p, half] = sizes;
+    let packed = values(b * l * h * 3 * p, 1.0, seed);
+    let angles = values(l * half, 3.0, seed + 1);
+    let table = |f: fn(f64) -> f64| -> Vec<f64> { angles.iter().map(|&a| f(a)).collect() };
+    let (cos, sin) = (table(f64::cos), table(f64::sin));
+    let want = parts(sizes, &packed, &angles);
+    let upstream = [2, 3, 4].map(|more| values(b * l * h * p, 1.0, seed + more));
+    // The transposed of a rotation is the rotation back.
+    let gathered: Vec<f64> = (0..b * l * h)
+        .flat_map(|row| {
+            upstream
+                .iter()
+                .flat_map(move |up| up[row * p..(row + 1) * p].to_vec())
+        })
+        .collect();
+    let back: Vec<f64> = angles.iter().map(|angle| -angle).collect();
+    let back = parts(sizes, &gathered, &back);
+    let dpacked: Vec<f64> = (0..b * l * h)
+        .flat_map(|row| {
+            back.iter()
+                .flat_map(move |part| part[row * p..(row + 1) * p].to_vec())
+        })
+        .collect();
+    for place in places() {
+        let leaf = place.leaf(&packed, [b, l, h, 3 * p]);
+        let (cos, sin) = (place.tensor(&cos, [l, half]), place.tensor(&sin, [l, half]));
+        let out = rotary(leaf.clone(), cos.clone(), sin.clone());
+        let plain = reference::rotary(place.tensor(&packed, [b, l, h, 3 * p]), cos, sin);
+        let mut sum = None;
+        for (((part, plain), want), up) in out.into_iter().zip(plain).zip(&want).zip(&upstream) {
+            place.assert_close("part", part.clone(), want);
+            place.assert_close("part of the plain form", plain, want);
+            let weighed = (part * place.tensor(up, [b, l, h, p]).autodiff()).sum();
+            sum = Some(match sum {
+                Some(sum) => weighed + sum,
+                None => weighed,
+            });
+        }
+        let gradients = sum.expect("three parts").backward();
+        place.assert_close("dpacked", leaf.grad(&gradients).expect("a leaf"), &dpacked);
+    }
+}
+
+#[test]
+fn parts_and_gradients_match_f64() {
+    for (seed, sizes) in [
+        [1, 1, 1, 2, 1],
+        [2, 5, 3, 8, 1],
+        [2, 63, 4, 16, 8],
+        [1, 257, 2, 64, 8],
+        [3, 65, 12, 64, 16],
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        check(sizes, 10 * seed as u64);
+    }
+}
+
+#[test]
+fn nothing_rotated_is_taken_apart() {
+    check([2, 3, 2, 4, 0], 3);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(12))]
+    #[test]
+    fn any_sizes(b in 1usize..3, l in 1usize..30, h in 1usize..5, half in 0usize..6, more in 1usize..6, seed in 0u64..1000) {
+        check([b, l, h, 2 * half + more, half], seed);
+    }
+}
