@@ -69,19 +69,24 @@ fn page(run: &Path, lines: &[MetricsLine], config: &str) -> Page {
     }
     if let Some(best) = evals.iter().rev().find(|e| e.best).or(evals.last()) {
         fact(
-            "best accuracy",
+            "best",
             format!(
-                "{:.4} at step {} (loss {:.4}, {} examples)",
-                best.score.accuracy, best.step, best.score.loss, best.examples
+                "{} at step {} (loss {:.4}, {} examples)",
+                best.score.headline(),
+                best.step,
+                best.score.loss,
+                best.examples
             ),
         );
     }
     if let Some(last) = evals.last() {
         fact(
-            "last accuracy",
+            "last",
             format!(
-                "{:.4} at step {} (loss {:.4})",
-                last.score.accuracy, last.step, last.score.loss
+                "{} at step {} (loss {:.4})",
+                last.score.headline(),
+                last.step,
+                last.score.loss
             ),
         );
     }
@@ -160,12 +165,17 @@ fn plots(steps: &[&StepRecord], evals: &[&EvalRecord]) -> Vec<String> {
         valid("student or model", &|e| Some(e.score.accuracy)),
         valid("teacher in training", &|e| e.teacher_accuracy),
     ];
+    let errors = [
+        valid("words", &|e| e.score.wer),
+        valid("characters", &|e| e.score.cer),
+        valid("teacher in training, words", &|e| e.teacher_wer),
+    ];
     let rates = [
         of("rate", &|s| Some(s.learning_rate)),
         of("teacher's rate", &|s| s.teacher_learning_rate),
     ];
     let norms = [of("gradient norm", &|s| s.gradient_norm)];
-    let wanted: [(&str, &str, &[Series]); 5] = [
+    let wanted: [(&str, &str, &[Series]); 6] = [
         ("Loss", "loss", &losses),
         (
             "Distillation losses (without their weights)",
@@ -173,6 +183,7 @@ fn plots(steps: &[&StepRecord], evals: &[&EvalRecord]) -> Vec<String> {
             &distillation,
         ),
         ("Validation accuracy", "accuracy", &accuracy),
+        ("Validation error rates", "error rate", &errors),
         ("Learning rate", "rate", &rates),
         ("Gradient norm before clipping", "norm", &norms),
     ];
