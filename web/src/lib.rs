@@ -1,7 +1,7 @@
 //! The engine of Caldera's page: it lives in one worker, owns the device, and answers the worker's calls.
 //!
-//! * [`engine`]: the device, the loaded pair, answers and generated text.
-//! * [`timing`]: timed batches of forward passes, and their peak memory.
+//! * [`engine`]: the device, the loaded pair, answers, generated text, what was heard, timed passes.
+//! * [`timing`]: the clock, the peak memory, and the inputs of measurements.
 //! * [`memory`]: a counting allocator, for the CPU engine's peak.
 //! * `report`: a reference case's outcome, as an object for JavaScript.
 //! * [`panics`]: a panic's message, left where the worker finds it.

@@ -1,14 +1,10 @@
-//! Timed forward passes, and what they take of the device's memory.
+//! The worker's clock, the device's memory, and inputs that measurements share.
 
 use burn::tensor::Device;
-use caldera_models::{ForwardOptions, TextBatch, TextModel};
 use wasm_bindgen::prelude::*;
 use web_sys::WorkerGlobalScope;
 
-use crate::{
-    engine::{read, refuse},
-    memory,
-};
+use crate::{engine::refuse, memory};
 
 /// Milliseconds on the worker's clock; browsers round it, so short work is timed in batches.
 pub(crate) fn now() -> f64 {
@@ -16,36 +12,6 @@ pub(crate) fn now() -> f64 {
     scope
         .performance()
         .map_or_else(js_sys::Date::now, |clock| clock.now())
-}
-
-/// Milliseconds of one of `forwards` passes that share one awaited read.
-pub(crate) async fn measure(
-    model: &TextModel,
-    device: &Device,
-    length: usize,
-    forwards: usize,
-) -> Result<f64, JsError> {
-    let batch = batch(model, device, length)?;
-    let start = now();
-    for _ in 1..forwards {
-        // Queued on the device in order; its output is dropped unread.
-        model.forward(&batch, &ForwardOptions::default());
-    }
-    finish(model, &batch).await?;
-    Ok((now() - start) / forwards as f64)
-}
-
-/// Bytes beyond the weights that one pass needs at the most.
-pub(crate) async fn peak_bytes(
-    model: &TextModel,
-    device: &Device,
-    gpu: bool,
-    length: usize,
-) -> Result<f64, JsError> {
-    let batch = batch(model, device, length)?;
-    let peak = Peak::start(device, gpu)?;
-    finish(model, &batch).await?;
-    peak.bytes()
 }
 
 /// The most bytes that a device holds at once, beyond those that it held at the start.
@@ -90,39 +56,40 @@ fn reserved(device: &Device) -> Result<u64, JsError> {
         .ok_or_else(|| refuse("the device reports no memory use"))
 }
 
-/// One forward pass with its result read back.
-async fn finish(model: &TextModel, batch: &TextBatch) -> Result<(), JsError> {
-    let output = model.forward(batch, &ForwardOptions::default());
-    match output.logits {
-        Some(logits) => read(logits).await.map(drop),
-        // A bare encoder: one value waits for all.
-        None => read(output.last_hidden_state.slice([0..1, 0..1, 0..1]))
-            .await
-            .map(drop),
+/// Even random numbers, always the same (xorshift: any even spread will do).
+struct Random(u32);
+
+impl Random {
+    fn next(&mut self) -> u32 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 17;
+        self.0 ^= self.0 << 5;
+        self.0
     }
 }
 
+const SEED: u32 = 0x9e37_79b9;
+
 /// `length` random token ids below `vocab_size`, always the same, none of them `not`.
 pub(crate) fn random_ids(length: usize, vocab_size: usize, not: u32) -> Vec<u32> {
-    let mut state = 0x9e37_79b9_u32;
-    let mut token = || {
-        // xorshift: any even spread will do.
-        state ^= state << 13;
-        state ^= state >> 17;
-        state ^= state << 5;
-        match state % vocab_size as u32 {
-            id if id == not => (id + 1) % vocab_size as u32,
-            id => id,
-        }
+    let mut random = Random(SEED);
+    let mut token = || match random.next() % vocab_size as u32 {
+        id if id == not => (id + 1) % vocab_size as u32,
+        id => id,
     };
     (0..length).map(|_| token()).collect()
 }
 
-/// One text of `length` random tokens, the same for every model with this vocabulary.
-fn batch(model: &TextModel, device: &Device, length: usize) -> Result<TextBatch, JsError> {
-    let config = &model.config;
-    // A padding token among them would not be one.
-    let ids = [random_ids(length, config.vocab_size, config.pad_token_id)];
-    model.validate(&ids).map_err(refuse)?;
-    Ok(TextBatch::new(&ids, None, config.pad_token_id, device))
+/// `samples` of noise that comes and goes four times a second and has more of low frequencies, as speech has; always the
+/// same, `rate` samples a second.
+pub(crate) fn babble(samples: usize, rate: usize) -> Vec<f32> {
+    let mut random = Random(SEED);
+    let mut low = 0.0;
+    let mut sample = |at: usize| {
+        let white = random.next() as f32 / u32::MAX as f32 - 0.5;
+        low += 0.3 * (white - low);
+        let syllable = (at as f32 / rate as f32).fract() * 4.0 * std::f32::consts::PI;
+        low * syllable.sin().abs()
+    };
+    (0..samples).map(&mut sample).collect()
 }

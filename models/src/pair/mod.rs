@@ -5,6 +5,8 @@
 //! transformer/{config.json,model.safetensors,tokenizer.json}
 //! linear/{config.json,model.safetensors,tokenizer.json}
 //! ```
+//!
+//! Models of speech have `preprocessor_config.json` and `vocab.json` in place of a tokenizer, and the pair's samples name clips.
 
 #[cfg(test)]
 mod tests;
@@ -168,35 +170,46 @@ impl Pair {
     ///
     /// # Errors
     /// [`ModelError::NotJson`] when a field is missing or of the wrong kind; [`ModelError::Pair`] when a path
-    /// leads out of the folder.
+    /// leads out of the folder, or a sample's clip is not among the files.
     pub fn from_bytes(bytes: &[u8], source: &str) -> Result<Self, ModelError> {
         let file = join(source, "pair.json");
         let pair: Self = serde_json::from_slice(bytes).map_err(|e| ModelError::NotJson {
             file: file.clone(),
             detail: e.to_string(),
         })?;
+        let bad = |detail: String| ModelError::Pair {
+            file: file.clone(),
+            detail,
+            advice: AGAIN.to_string(),
+        };
         let outside = |path: &str| {
             path.contains('\\')
                 || path.contains(':')
                 || path.split('/').any(|p| matches!(p, "" | "." | ".."))
         };
         if let Some(listed) = pair.files.iter().find(|listed| outside(&listed.path)) {
-            return Err(ModelError::Pair {
-                file,
-                detail: format!(
-                    "expected paths below the pair's folder, found `{}`",
-                    listed.path
-                ),
-                advice: AGAIN.to_string(),
-            });
+            return Err(bad(format!(
+                "expected paths below the pair's folder, found `{}`",
+                listed.path
+            )));
+        }
+        let mut clips = pair.samples.iter().filter_map(|s| s.audio.as_deref());
+        if let Some(lost) = clips.find(|path| pair.listed(path).is_none()) {
+            return Err(bad(format!(
+                "expected the clip `{lost}` of a sample among `files`, found none"
+            )));
         }
         Ok(pair)
     }
 
+    /// The entry of the file at `path`, None where the pair has none.
+    pub fn listed(&self, path: &str) -> Option<&PairFile> {
+        self.files.iter().find(|file| file.path == path)
+    }
+
     /// The entry of a side's file, None where the pair has none.
     pub fn file(&self, side: PairSide, name: &str) -> Option<&PairFile> {
-        let path = join(side.folder(), name);
-        self.files.iter().find(|file| file.path == path)
+        self.listed(&join(side.folder(), name))
     }
 
     /// One model out of the pair's files (by path, as in `pair.json`), each checked against size and sum.

@@ -90,6 +90,41 @@ fn missing_and_altered_files_are_named() {
 }
 
 #[test]
+fn clips_and_side_files_come_along() {
+    let (mut teacher, student) = models();
+    let vocabulary = b"{\"<pad>\": 0}".to_vec();
+    teacher.files.insert("vocab.json".into(), vocabulary);
+    let clip = ("samples/seven.wav".to_string(), b"RIFF".to_vec());
+    let dir = tempfile::tempdir().unwrap();
+    let mut written = pair();
+    written.samples = vec![PairSample {
+        text: "seven".into(),
+        audio: Some(clip.0.clone()),
+        credit: Some("somebody, CC0".into()),
+        ..PairSample::default()
+    }];
+    let mut lost = written.clone();
+    written
+        .write(dir.path(), &teacher, &student, &[clip], WeightDtype::F32)
+        .unwrap();
+    let (read, transformer, linear) = Pair::read(dir.path()).unwrap();
+    assert_eq!(read, written);
+    assert_eq!(transformer.files, teacher.files);
+    assert!(linear.files.is_empty());
+    let listed = read.listed("samples/seven.wav").unwrap();
+    let refused = listed.verify(b"riff", "p").unwrap_err().to_string();
+    assert!(refused.contains("SHA-256"), "{refused}");
+
+    let files = lost.to_files(&teacher, &student, &[], WeightDtype::F32);
+    let (_, json) = files.unwrap().pop().unwrap();
+    let message = Pair::from_bytes(&json, "p").unwrap_err().to_string();
+    assert!(
+        message.contains("clip `samples/seven.wav` of a sample"),
+        "{message}"
+    );
+}
+
+#[test]
 fn pair_json_is_checked() {
     let message = |json: &str| {
         Pair::from_bytes(json.as_bytes(), "p")

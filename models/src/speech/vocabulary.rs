@@ -203,6 +203,24 @@ impl CtcVocabulary {
         })
     }
 
+    /// Whether a head with `blank` as its blank (`pad_token_id` of `config.json`) can be read with this vocabulary.
+    ///
+    /// # Errors
+    /// [`ModelError::Tokenizer`] when the two have different blanks.
+    pub fn check_blank(&self, blank: u32) -> Result<(), ModelError> {
+        if self.blank == blank {
+            return Ok(());
+        }
+        Err(ModelError::Tokenizer {
+            file: self.file.clone(),
+            detail: format!(
+                "expected the blank of CTC at pad_token_id {blank} of config.json, found it at {}",
+                self.blank
+            ),
+            advice: AGAIN.to_string(),
+        })
+    }
+
     /// Ids of a text, character by character; a space is the token between words.
     ///
     /// # Errors
@@ -410,5 +428,8 @@ mod tests {
         }
         assert!(CtcVocabulary::new(["a"]).check_classes(5).is_err());
         assert!(CtcVocabulary::new(["a"]).check_classes(6).is_ok());
+        assert!(CtcVocabulary::new(["a"]).check_blank(0).is_ok());
+        let said = CtcVocabulary::new(["a"]).check_blank(3).unwrap_err();
+        assert!(said.to_string().contains("pad_token_id 3"));
     }
 }

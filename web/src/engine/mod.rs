@@ -1,11 +1,15 @@
 //! The device and the pair of models on it.
 
+mod classes;
 mod language;
+mod measure;
+mod speech;
 mod text;
 
 use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
 
 use burn::tensor::{Device, Tensor};
+use caldera_models::checkpoint::SIDE_FILES;
 use caldera_models::{Checkpoint, DecodeState, ModelError, Pair, PairSide, TextTokenizer};
 use caldera_shaders::fixture::Case;
 use js_sys::{Object, Uint8Array};
@@ -14,13 +18,39 @@ use wasm_bindgen::prelude::*;
 
 use crate::{panics, report};
 use language::LanguageSide;
+use speech::SpeechSide;
 use text::TextSide;
 
 /// Burn's version, as in Cargo.lock (the browser tests compare).
 const BURN: &str = "0.22.0";
 
-/// The task of a pair of language models.
-const LANGUAGE: &str = "language-modeling";
+/// What the models of a pair are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Text,
+    Language,
+    Speech,
+}
+
+impl Kind {
+    /// By the pair's task.
+    fn of_task(task: &str) -> Self {
+        match task {
+            "language-modeling" => Self::Language,
+            "automatic-speech-recognition" | "audio-classification" => Self::Speech,
+            _ => Self::Text,
+        }
+    }
+
+    /// By `model_type` of `config.json`.
+    fn of_type(model_type: Option<&str>) -> Self {
+        match model_type {
+            Some("gpt_neox" | "mamba") => Self::Language,
+            Some("wav2vec2") => Self::Speech,
+            _ => Self::Text,
+        }
+    }
+}
 
 /// One worker's engine.
 #[wasm_bindgen]
@@ -41,6 +71,18 @@ pub struct Engine {
 enum Loaded {
     Text(Rc<TextSide>),
     Language(Rc<LanguageSide>),
+    Speech(Rc<SpeechSide>),
+}
+
+impl Loaded {
+    /// What it is, in words.
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Text(_) => "a text classifier",
+            Self::Language(_) => "a language model",
+            Self::Speech(_) => "a speech model",
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -52,6 +94,13 @@ struct Versions {
 /// An error that the page shows as it is.
 pub(crate) fn refuse(message: impl std::fmt::Display) -> JsError {
     JsError::new(&message.to_string())
+}
+
+fn unexpected(name: &str, expected: &str, found: &Loaded) -> JsError {
+    refuse(format!(
+        "{name}: expected {expected}, found {}",
+        found.name()
+    ))
 }
 
 fn side(name: &str) -> Result<PairSide, JsError> {
@@ -167,19 +216,40 @@ impl Engine {
             ),
             None => None,
         };
-        let (loaded, facts) = if self.is_language(&checkpoint) {
-            let model = LanguageSide::new(&checkpoint, tokenizer, &self.device)?;
-            let facts = model.facts(&checkpoint)?;
-            (Loaded::Language(Rc::new(model)), facts)
-        } else {
-            let model = TextSide::new(&checkpoint, tokenizer, &self.device)?;
-            let facts = model.facts(&checkpoint)?;
-            (Loaded::Text(Rc::new(model)), facts)
+        let (loaded, facts) = match self.kind(&checkpoint) {
+            Kind::Text => {
+                let model = TextSide::new(&checkpoint, tokenizer, &self.device)?;
+                let facts = model.facts(&checkpoint)?;
+                (Loaded::Text(Rc::new(model)), facts)
+            }
+            Kind::Language => {
+                let model = LanguageSide::new(&checkpoint, tokenizer, &self.device)?;
+                let facts = model.facts(&checkpoint)?;
+                (Loaded::Language(Rc::new(model)), facts)
+            }
+            Kind::Speech => {
+                let other = match side {
+                    PairSide::Linear => self.speech("transformer").ok(),
+                    PairSide::Transformer => None,
+                };
+                let room = self.gpu.then_some(self.max_binding);
+                let model = SpeechSide::new(&checkpoint, other.as_deref(), &self.device, room)?;
+                let facts = model.facts(&checkpoint)?;
+                (Loaded::Speech(Rc::new(model)), facts)
+            }
         };
         drop(checkpoint);
         self.settle().await?;
         self.models.borrow_mut().insert(side.folder(), loaded);
         Ok(facts)
+    }
+
+    /// Whether a further file of the opened pair, such as a sample's clip, is what its `pair.json` says.
+    pub fn verify(&self, path: &str, bytes: &[u8]) -> Result<(), JsError> {
+        let pair = self.pair.borrow();
+        let listed = pair.as_ref().and_then(|pair| pair.listed(path));
+        let listed = listed.ok_or_else(|| refuse(format!("{path}: the pair has no such file")))?;
+        listed.verify(bytes, &self.source.borrow()).map_err(refuse)
     }
 
     /// Runs one reference case (its folder's files by path) on this device, as the native tests do.
@@ -212,22 +282,25 @@ impl Engine {
                 advice: "Choose the whole folder of the pair".to_string(),
             })
         };
-        Checkpoint::from_bytes(
+        let mut checkpoint = Checkpoint::from_bytes(
             need("config.json")?,
             need("model.safetensors")?,
             find("tokenizer.json").cloned(),
             &folder,
-        )
+        )?;
+        let beside = SIDE_FILES.iter().filter_map(|&name| {
+            let bytes = find(name)?;
+            Some((name.to_string(), bytes.clone()))
+        });
+        checkpoint.files.extend(beside);
+        Ok(checkpoint)
     }
 
-    /// Whether this is a language model: by the pair's task, or without a `pair.json` by its `config.json`.
-    fn is_language(&self, checkpoint: &Checkpoint) -> bool {
+    /// What a model is: by the pair's task, or without a `pair.json` by its `config.json`.
+    fn kind(&self, checkpoint: &Checkpoint) -> Kind {
         match self.pair.borrow().as_ref() {
-            Some(pair) => pair.task == LANGUAGE,
-            None => matches!(
-                checkpoint.config["model_type"].as_str(),
-                Some("gpt_neox" | "mamba")
-            ),
+            Some(pair) => Kind::of_task(&pair.task),
+            None => Kind::of_type(checkpoint.config["model_type"].as_str()),
         }
     }
 
@@ -240,18 +313,21 @@ impl Engine {
     fn text(&self, name: &str) -> Result<Rc<TextSide>, JsError> {
         match self.loaded(name)? {
             Loaded::Text(side) => Ok(side),
-            Loaded::Language(_) => Err(refuse(format!(
-                "{name}: expected a text classifier, found a language model"
-            ))),
+            other => Err(unexpected(name, "a text classifier", &other)),
         }
     }
 
     fn language(&self, name: &str) -> Result<Rc<LanguageSide>, JsError> {
         match self.loaded(name)? {
             Loaded::Language(side) => Ok(side),
-            Loaded::Text(_) => Err(refuse(format!(
-                "{name}: expected a language model, found a text classifier"
-            ))),
+            other => Err(unexpected(name, "a language model", &other)),
+        }
+    }
+
+    fn speech(&self, name: &str) -> Result<Rc<SpeechSide>, JsError> {
+        match self.loaded(name)? {
+            Loaded::Speech(side) => Ok(side),
+            other => Err(unexpected(name, "a speech model", &other)),
         }
     }
 
@@ -261,6 +337,7 @@ impl Engine {
             Ok::<_, JsError>(match self.loaded(name)? {
                 Loaded::Text(side) => side.tokenizer.clone(),
                 Loaded::Language(side) => side.tokenizer.clone(),
+                Loaded::Speech(_) => None,
             })
         };
         if let Some(tokenizer) = own(name)? {

@@ -1,10 +1,14 @@
 //! Text models of a pair: their facts, their answers, timed passes.
 
+use std::rc::Rc;
+
 use burn::tensor::Device;
 use caldera_models::{Checkpoint, ForwardOptions, Mixer, TextBatch, TextModel, TextTokenizer};
 use serde::Serialize;
 use wasm_bindgen::prelude::*;
 
+use super::classes::classes;
+use super::measure::Pass;
 use super::{Engine, object, read, refuse, weight_bytes};
 use crate::timing;
 
@@ -89,6 +93,30 @@ impl TextSide {
             weight_bytes: weight_bytes(checkpoint),
         })
     }
+
+    /// Passes over one text of `length` random tokens, the same for every model with this vocabulary.
+    pub(super) fn pass(self: Rc<Self>, length: usize, device: &Device) -> Result<Pass, JsError> {
+        let config = &self.model.config;
+        // A padding token among them would not be one.
+        let ids = [timing::random_ids(
+            length,
+            config.vocab_size,
+            config.pad_token_id,
+        )];
+        self.model.validate(&ids).map_err(refuse)?;
+        let batch = TextBatch::new(&ids, None, config.pad_token_id, device);
+        Ok(Box::new(move || {
+            let output = self.model.forward(&batch, &ForwardOptions::default());
+            match output.logits {
+                Some(logits) => logits.reshape([-1]),
+                // A bare encoder: one value waits for all.
+                None => {
+                    let first = output.last_hidden_state.slice([0..1, 0..1, 0..1]);
+                    first.reshape([1])
+                }
+            }
+        }))
+    }
 }
 
 #[wasm_bindgen]
@@ -129,56 +157,15 @@ impl Engine {
             ))
         })?;
         let logits = read(logits).await?;
-        let probabilities = softmax(&logits);
+        let (label, probabilities) = classes(&logits, &config.labels);
         let ms = timing::now() - start;
-        let best = (0..logits.len())
-            .max_by(|&a, &b| logits[a].total_cmp(&logits[b]))
-            .unwrap_or(0);
-        let label = |i: usize| {
-            config
-                .labels
-                .get(i)
-                .cloned()
-                .unwrap_or_else(|| format!("LABEL_{i}"))
-        };
         object(&Answer {
-            label: label(best),
-            probabilities: probabilities
-                .iter()
-                .enumerate()
-                .map(|(i, &p)| (label(i), p))
-                .collect(),
+            label,
+            probabilities,
             tokens: ids[0].len(),
             truncated,
             ms,
             tokenize_ms,
         })
     }
-
-    /// Milliseconds of one forward pass over `length` random tokens: `forwards` of them share one awaited read.
-    pub async fn measure(
-        &self,
-        name: &str,
-        length: usize,
-        forwards: usize,
-    ) -> Result<f64, JsError> {
-        let loaded = self.text(name)?;
-        timing::measure(&loaded.model, &self.device, length, forwards.max(1)).await
-    }
-
-    /// Bytes that the device held beyond the weights at the most during one forward pass over `length` tokens.
-    pub async fn peak_bytes(&self, name: &str, length: usize) -> Result<f64, JsError> {
-        let loaded = self.text(name)?;
-        timing::peak_bytes(&loaded.model, &self.device, self.gpu, length).await
-    }
-}
-
-fn softmax(logits: &[f32]) -> Vec<f64> {
-    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max) as f64;
-    let powers: Vec<f64> = logits
-        .iter()
-        .map(|&logit| (logit as f64 - largest).exp())
-        .collect();
-    let sum: f64 = powers.iter().sum();
-    powers.into_iter().map(|power| power / sum).collect()
 }
