@@ -1,42 +1,49 @@
-// The two answers to a text, side by side.
+// Two answers side by side, whatever they are to.
 import { element } from './about.js';
-import { modelLine, number, percent, time } from './words.js';
+import { ROLES } from './sweep.js';
+import { modelLine, percent, time } from './words.js';
 
-const $ = (id) => document.getElementById(id);
+/** Where a model's answer goes in the element `container`. */
+export const body = (container, role) => document.querySelector(`#${container} .answer.${role === 'linear' ? 'l' : 't'} .body`);
 
-const card = (role) => document.querySelector(`#answers .answer.${role === 'linear' ? 'l' : 't'} .body`);
-
-export function waitForAnswers() {
-  for (const role of ['transformer', 'linear']) card(role).replaceChildren(element('p', 'waiting', 'Its answer appears here.'));
-  $('agreement').textContent = '';
+/** Nothing yet: `words` stand in both places. */
+export function wait(container, words) {
+  for (const role of ROLES) body(container, role).replaceChildren(element('p', 'waiting', words));
 }
 
-function fillCard(role, answer, facts) {
-  const body = card(role);
-  const best = Math.max(...answer.probabilities.map(([, share]) => share));
-  const bars = element('dl', 'bars');
-  const sorted = [...answer.probabilities].sort((a, b) => b[1] - a[1]).slice(0, 5);
-  for (const [label, share] of sorted) {
+/** The five likeliest classes. */
+function bars(probabilities) {
+  const best = Math.max(...probabilities.map(([, share]) => share));
+  const list = element('dl', 'bars');
+  for (const [label, share] of [...probabilities].sort((a, b) => b[1] - a[1]).slice(0, 5)) {
     const bar = element('span', 'fill');
     bar.style.inlineSize = `${100 * share}%`;
-    bars.append(element('dt', share === best ? 'best' : '', label),
+    list.append(element('dt', share === best ? 'best' : '', label),
       element('dd', '', element('span', 'track', bar), element('span', 'share', percent(share))));
   }
-  const cut = answer.truncated ? ', cut to what it takes' : '';
-  body.replaceChildren(
-    element('p', 'label', element('strong', '', answer.label), element('span', 'took', time(answer.ms))),
-    bars,
-    element('p', 'fine', `${number(answer.tokens)} tokens${cut}${answer.passes > 1 ? ` · median of ${answer.passes} passes` : ''} · ${modelLine(facts)}`),
-  );
+  return list;
 }
 
-export function showAnswers(answers, { transformer, linear, pair }) {
-  fillCard('transformer', answers.transformer, transformer);
-  fillCard('linear', answers.linear, linear);
-  const same = answers.transformer.label === answers.linear.label;
-  const apart = Math.max(...answers.transformer.probabilities.map(([, share], i) => Math.abs(share - (answers.linear.probabilities[i]?.[1] ?? 0))));
-  const sample = pair.samples?.find(({ text }) => text === document.getElementById('text').value);
-  const truth = sample?.label ? ` The data says: ${sample.label}.` : '';
-  $('agreement').textContent = `${same ? 'They agree' : 'They disagree'}; their probabilities lie at most ${(100 * apart).toFixed(1)} points apart.${truth}`;
-  $('agreement').dataset.agree = same;
+/**
+ * Both answers, {label, probabilities, ms, passes} each, with what `fine` says of one; `loaded` has the models' facts.
+ * An answer without probabilities is a text.
+ */
+export function showAnswers(container, answers, loaded, fine) {
+  for (const role of ROLES) {
+    const { label, probabilities, ms, passes } = answers[role];
+    const words = element('strong', '', label || 'nothing');
+    if (!label) words.className = 'none';
+    body(container, role).replaceChildren(
+      element('p', probabilities.length ? 'label' : 'label heard', words, element('span', 'took', time(ms))),
+      ...(probabilities.length ? [bars(probabilities)] : []),
+      element('p', 'fine', `${fine(answers[role])}${passes > 1 ? ` · median of ${passes} passes` : ''} · ${modelLine(loaded[role])}`),
+    );
+  }
+}
+
+/** A sentence on both under their answers; `same` marks it. */
+export function showAgreement(id, { same, words }) {
+  const line = document.getElementById(id);
+  line.textContent = words;
+  line.dataset.agree = same;
 }

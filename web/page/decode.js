@@ -1,5 +1,5 @@
 // The comparison over context: what is measured in which order, and what is made of it. No page in here.
-import { byLength, chance, crossover, number, ROLES, share, summarise } from './sweep.js';
+import { byLength, chance, crossover, growth, number, ROLES, share, SLOPE, summarise } from './sweep.js';
 
 /** One timed batch of steps lasts about this long, so that a rounded clock and the read weigh little. */
 const BATCH_MS = 60;
@@ -103,15 +103,6 @@ function pointsOf(row, runs) {
   });
 }
 
-/** How the time a token grows with the context: the slope of the straight line through the medians on logarithmic axes. */
-export function slope(points, role) {
-  const all = points.filter(({ model }) => model === role).map(({ length, median_ms }) => [Math.log(length), Math.log(median_ms)]);
-  if (all.length < 2) return null;
-  const mean = (at) => all.reduce((sum, one) => sum + one[at], 0) / all.length;
-  const [x, y] = [mean(0), mean(1)];
-  return all.reduce((sum, one) => sum + (one[0] - x) * (one[1] - y), 0) / all.reduce((sum, one) => sum + (one[0] - x) ** 2, 0);
-}
-
 /** The result in a few sentences. */
 export function decodeInWords(points) {
   const rows = byLength(points);
@@ -132,13 +123,7 @@ export function decodeInWords(points) {
 export function growthInWords(points) {
   const rows = byLength(points);
   if (rows.length < 2) return '';
-  const [[shortest, short], [longest, long]] = [rows[0], rows.at(-1)];
-  const [transformer, linear] = ROLES.map((role) => {
-    const grown = long[role].median_ms / short[role].median_ms;
-    // A typographic minus, and none before a zero.
-    const steep = slope(points, role).toFixed(2).replace(/^-0\.00$/, '0.00').replace('-', '−');
-    return `${grown >= 9.95 ? Math.round(grown) : grown.toFixed(1)} times the time (slope ${steep})`;
-  });
-  return `From ${number(shortest)} to ${number(longest)} tokens of context, one more token comes to take the transformer ${transformer}, the linear model ${linear}. `
-    + 'The slope is that of the straight line through the medians on logarithmic axes: 1 is in proportion to the context, 0 not at all.';
+  const [transformer, linear] = growth(points);
+  return `From ${number(rows[0][0])} to ${number(rows.at(-1)[0])} tokens of context, one more token comes to take the transformer ${transformer}, the linear model ${linear}. `
+    + `${SLOPE}: 1 is in proportion to the context, 0 not at all.`;
 }

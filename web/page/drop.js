@@ -3,7 +3,8 @@ import { chosen, dropped } from './pairs.js';
 
 const $ = (id) => document.getElementById(id);
 
-export function takeFiles(bring, failed) {
+/** `bring(files)` takes those that were chosen as a pair, `receive(files)` those that were dropped. */
+export function takeFiles({ bring, receive }, failed) {
   for (const id of ['folder', 'files']) $(id).addEventListener('change', ({ target }) => { bring(chosen(target)); target.value = ''; });
   let inside = 0;
   addEventListener('dragenter', (event) => { if (event.dataTransfer?.types.includes('Files')) { inside += 1; $('drop').hidden = false; } });
@@ -13,6 +14,6 @@ export function takeFiles(bring, failed) {
     event.preventDefault();
     inside = 0;
     $('drop').hidden = true;
-    try { bring(await dropped(event.dataTransfer)); } catch (error) { failed(error); }
+    try { receive(await dropped(event.dataTransfer)); } catch (error) { failed(error); }
   });
 }

@@ -1,7 +1,8 @@
 // The tab of language models: one prompt, two texts, one after the other so that each has the device for itself.
 import { element, showSamples } from './about.js';
+import { body, wait } from './answers.js';
 import { decodeInWords, defaultContexts, growthInWords, runDecodeSweep } from './decode.js';
-import { number, ROLES } from './sweep.js';
+import { number, ROLES, TOKENS } from './sweep.js';
 import { bytes, modelLine, time } from './words.js';
 
 const $ = (id) => document.getElementById(id);
@@ -11,7 +12,6 @@ const STOPS = {
   positions: 'it has no position for more',
 };
 
-const body = (role) => document.querySelector(`#texts .answer.${role === 'linear' ? 'l' : 't'} .body`);
 const perSecond = (ms) => (ms ? `${Number((1000 / ms).toPrecision(3)).toLocaleString('en-US')} tokens/s` : '–');
 
 /** What a pair writes by itself when it is opened takes no longer than this for each model. */
@@ -33,7 +33,7 @@ function card(role, prompt, facts) {
   story.tabIndex = 0;
   story.setAttribute('role', 'group');
   story.setAttribute('aria-label', `${NAMES[role]}’s text`);
-  body(role).replaceChildren(element('dl', 'figures', speedBox, prefillBox, heldBox), story, fine);
+  body('texts', role).replaceChildren(element('dl', 'figures', speedBox, prefillBox, heldBox), story, fine);
   return {
     news({ text, prefill_ms, decode_ms_per_token, state_bytes }) {
       words.append(text);
@@ -48,7 +48,7 @@ function card(role, prompt, facts) {
   };
 }
 
-const refuse = (role, message) => body(role).replaceChildren(element('p', 'refused', `${message}.`));
+const refuse = (role, message) => body('texts', role).replaceChildren(element('p', 'refused', `${message}.`));
 
 /** Both texts in a sentence. */
 function compare({ transformer, linear }) {
@@ -69,6 +69,7 @@ export const language = {
   runSweep: runDecodeSweep,
 
   view: {
+    lengths: TOKENS,
     heading: 'Measure over context', field: 'Contexts, in tokens', x: 'Context', axis: 'context in tokens',
     timeCaption: 'Time for one more token', memoryCaption: 'Memory held: KV cache against state',
     note: 'Time for one more token behind a context, its prefill, and what the model holds of it. A ratio above 1 means that the linear model is faster.',
@@ -94,7 +95,7 @@ export const language = {
 
   clear() {
     this.stop();
-    for (const role of ROLES) body(role).replaceChildren(element('p', 'waiting', 'Its text appears here.'));
+    wait('texts', 'Its text appears here.');
     $('comparison').textContent = '';
   },
 
@@ -129,12 +130,12 @@ export const language = {
     page.allow(false);
     $('stop').hidden = false;
     $('comparison').textContent = '';
-    for (const role of ROLES) body(role).replaceChildren(element('p', 'waiting', 'Its turn comes.'));
+    wait('texts', 'Its turn comes.');
     const texts = {};
     const refused = {};
     try {
       for (const role of ROLES) {
-        if (signal.aborted) { body(role).replaceChildren(element('p', 'waiting', 'Stopped before its turn.')); continue; }
+        if (signal.aborted) { body('texts', role).replaceChildren(element('p', 'waiting', 'Stopped before its turn.')); continue; }
         page.say(`${NAMES[role]} is writing…`, 'working');
         const filled = card(role, prompt, loaded[role]);
         try {

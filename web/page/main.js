@@ -5,13 +5,14 @@ import { EngineClient } from './engine.js';
 import { language } from './language.js';
 import { asked, baseOf, shipped } from './pairs.js';
 import { prepare, showResults } from './results.js';
+import { speech } from './speech.js';
 import { parseLengths, toCsv, toResult } from './sweep.js';
 import { makeTabs } from './tabs.js';
 import { text } from './text.js';
 import { adapterLine, browser, bytes } from './words.js';
 
-/** What the tabs are for, in their order; elements with data-kind belong to one of them. */
-const kinds = [text, language];
+/** What the tabs are for, in their order; elements with data-kind belong to those that it names. */
+const kinds = [text, language, speech];
 
 const $ = (id) => document.getElementById(id);
 const parameters = new URLSearchParams(location.search);
@@ -64,7 +65,7 @@ const tabs = makeTabs($('tabs'), kinds, (id) => {
 function turnTo(next) {
   kind = next;
   tabs.select(kind.id);
-  for (const node of document.querySelectorAll('[data-kind]')) node.hidden = node.dataset.kind !== kind.id;
+  for (const node of document.querySelectorAll('[data-kind]')) node.hidden = !node.dataset.kind.split(' ').includes(kind.id);
   prepare(kind.view);
   const names = pairs.filter(({ task }) => kind.fits(task)).map(({ name }) => name);
   $('pair-select').replaceChildren(...names.map((name) => new Option(name, name)));
@@ -138,9 +139,9 @@ async function load(from, name) {
 async function sweep() {
   if (!loaded || measuring) return;
   // Files may be dropped meanwhile, and another pair with them.
-  const [pair, { view, runSweep, limit }] = [loaded, kind];
+  const [pair, { view, limit }] = [loaded, kind];
   const most = kind.maxLength(pair);
-  const { lengths, refused } = parseLengths($('lengths').value, most);
+  const { lengths, refused } = parseLengths($('lengths').value, most, view.lengths);
   const runs = Math.max(1, Math.min(200, Math.round(Number($('runs').value)) || 7));
   $('runs').value = runs;
   $('lengths-hint').textContent = refused.length ? refused.join(' ') : limit(most);
@@ -159,7 +160,7 @@ async function sweep() {
     adapter: started.adapter, browser: browser(), versions: started.versions, pair: pair.name, points });
   let shown = '';
   try {
-    const points = await runSweep({
+    const points = await kind.runSweep({
       call: (method, given) => engine.call(method, given),
       lengths, runs, signal,
       report: ({ done, total, text, points: sofar }) => {
@@ -250,6 +251,11 @@ async function choose() {
   return loadShipped(wanted);
 }
 
+/** Files that were dropped: a clip where the tab takes one, else a pair. */
+function receive(files) {
+  if (!kind.receive?.(files)) bring(files);
+}
+
 function bring(files) {
   if (!files.length) return;
   offer('your own files', '');
@@ -266,7 +272,7 @@ const page = {
   get busy() { return Boolean(measuring); },
 };
 for (const one of kinds) one.connect(page);
-takeFiles(bring, (error) => failed(error, choose));
+takeFiles({ bring, receive }, (error) => failed(error, choose));
 
 $('pair-select').addEventListener('change', ({ target }) => { if (target.value) loadShipped(target.value); });
 $('sweep-form').addEventListener('submit', (event) => { event.preventDefault(); sweep(); });

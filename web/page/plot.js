@@ -23,10 +23,11 @@ function ticks(low, high) {
 
 /**
  * Draws into `container`, anew on every change of its width.
- * series: [{key: 't'|'l', name, points: [{x, y, low, high}]}]; format(value) words a y value; cross is {x, y} or null; axis names the x axis.
+ * series: [{key: 't'|'l', name, points: [{x, y, low, high}]}]; format(value) words a y value; cross is {x, y} or null; axis names the x axis,
+ * unit what it counts.
  */
-export function plot(container, { series, format, cross, label, axis = 'length in tokens' }) {
-  const draw = () => render(container, series, format, cross, label, axis);
+export function plot(container, { series, format, cross, label, axis = 'length in tokens', unit = 'tokens' }) {
+  const draw = () => render(container, series, format, cross, label, axis, unit);
   container.redraw?.disconnect();
   let width = 0;
   container.redraw = new ResizeObserver(() => {
@@ -37,7 +38,7 @@ export function plot(container, { series, format, cross, label, axis = 'length i
   container.redraw.observe(container);
 }
 
-function render(container, series, format, cross, label, axis) {
+function render(container, series, format, cross, label, axis, unit) {
   const width = Math.max(240, container.clientWidth);
   const height = Math.round(Math.min(320, Math.max(220, width * 0.62)));
   const margin = { top: 18, right: 16, bottom: 38, left: 58 };
@@ -101,7 +102,7 @@ function render(container, series, format, cross, label, axis) {
     rule.setAttribute('x1', x(near)); rule.setAttribute('x2', x(near));
     box.setAttribute('x', start);
     lines.forEach((line) => line.setAttribute('x', start + 10));
-    lines[0].textContent = `${number(near)} tokens`;
+    lines[0].textContent = `${number(near)} ${unit}`;
     series.forEach(({ name, points }, i) => {
       const point = points.find((candidate) => candidate.x === near);
       lines[i + 1].textContent = point ? `${name} ${format(point.y)}` : '';

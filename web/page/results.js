@@ -1,4 +1,4 @@
-// A sweep's sentence, plots and table. What they are of is the view's business: see text.js and language.js.
+// A sweep's sentence, plots and table. What they are of is the view's business: see text.js, language.js and speech.js.
 import { crossover, number, ROLES } from './sweep.js';
 import { plot } from './plot.js';
 import { bytes, time } from './words.js';
@@ -48,6 +48,7 @@ export function prepare(view) {
   $('time-caption').textContent = view.timeCaption;
   $('memory-caption').textContent = view.memoryCaption;
   $('table-note').textContent = view.note;
+  $('drop-words').textContent = view.drop ?? 'Drop the pair’s folder or files';
 }
 
 /** Shows what was measured so far. */
@@ -63,12 +64,12 @@ export function showResults(result, view) {
     key: role === 'linear' ? 'l' : 't', name: NAMES[role], points: points.filter((point) => point.model === role).map(pick) }));
   plot($('plot-time'), {
     series: series((point) => ({ x: point.length, y: point.median_ms, low: point.p10_ms, high: point.p90_ms })),
-    format: time, cross: cross !== null && cross !== first ? { x: cross } : null, axis: view.axis,
+    format: time, cross: cross !== null && cross !== first ? { x: cross } : null, axis: view.axis, unit: view.lengths.unit,
     label: `${view.timeCaption}, by ${view.axis}, both axes logarithmic. ${words}`,
   });
   plot($('plot-memory'), {
     series: series((point) => ({ x: point.length, y: Math.max(view.memory(point), 1) })),
-    format: bytes, cross: null, axis: view.axis, label: `${view.memoryCaption}, by ${view.axis}, both axes logarithmic; the table below has the figures.`,
+    format: bytes, cross: null, axis: view.axis, unit: view.lengths.unit, label: `${view.memoryCaption}, by ${view.axis}, both axes logarithmic; the table below has the figures.`,
   });
   table(result, view);
 }

@@ -1,7 +1,7 @@
 // Where a pair's files come from: an address, or files that the visitor chose. Same calls for both.
 
-const NEEDED = ['transformer/config.json', 'transformer/model.safetensors', 'transformer/tokenizer.json',
-  'linear/config.json', 'linear/model.safetensors', 'linear/tokenizer.json'];
+const FILES = ['config.json', 'model.safetensors', 'tokenizer.json', 'preprocessor_config.json', 'tokenizer_config.json', 'vocab.json'];
+const NEEDED = ['transformer', 'linear'].flatMap((side) => FILES.map((file) => `${side}/${file}`));
 
 /** A page behind an address that does not exist is often answered with HTML and status 200. */
 const isPage = (response) => (response.headers.get('content-type') ?? '').startsWith('text/html');

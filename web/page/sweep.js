@@ -6,14 +6,17 @@ export const ROLES = ['transformer', 'linear'];
 const BATCH_MS = 40;
 const MOST_FORWARDS = 64;
 
+/** What lengths are given in: words for one, the least, and what a pair has no more of. */
+export const TOKENS = { unit: 'tokens', least: 2, most: 'tokens that this pair has positions for' };
+
 /** "64, 128 256" → {lengths: [64, 128, 256], refused: [sentences]}. Sorted, each once. */
-export function parseLengths(text, maxLength) {
+export function parseLengths(text, maxLength, { least, most } = TOKENS) {
   const refused = [];
   const lengths = new Set();
   for (const word of text.split(/[\s,;]+/).filter(Boolean)) {
     const length = Number(word);
-    if (!Number.isInteger(length) || length < 2) refused.push(`“${word}” is not a length: a whole number from 2 is.`);
-    else if (length > maxLength) refused.push(`${number(length)} is longer than the ${number(maxLength)} tokens that this pair has positions for; it is left out.`);
+    if (!Number.isInteger(length) || length < least) refused.push(`“${word}” is not a length: a whole number from ${least} is.`);
+    else if (length > maxLength) refused.push(`${number(length)} is longer than the ${number(maxLength)} ${most}; it is left out.`);
     else lengths.add(length);
   }
   return { lengths: [...lengths].sort((a, b) => a - b), refused };
@@ -40,9 +43,10 @@ export function summarise(times) {
 
 /**
  * Runs the sweep. `call(method, params)` reaches the engine; `report({done, total, text, points})` after each step;
- * a raised `signal` ends it after the step under way, and what is whole by then is kept.
+ * a raised `signal` ends it after the step under way, and what is whole by then is kept. `unit` is for what is said
+ * meanwhile, and `more(length)` gives further columns of a point.
  */
-export async function runSweep({ call, lengths, runs, report, signal }) {
+export async function runSweep({ call, lengths, runs, report, signal, unit = TOKENS.unit, more = () => ({}) }) {
   const points = [];
   const total = lengths.length * (2 * 3 + 2 * runs);
   let done = 0;
@@ -58,24 +62,24 @@ export async function runSweep({ call, lengths, runs, report, signal }) {
     for (const role of ROLES) {
       const one = of[role];
       const name = role === 'linear' ? 'linear model' : 'transformer';
-      one.first_ms = await step(`${length} tokens: first run of the ${name}`, () => call('measure', { role, length, forwards: 1 }));
-      one.peak_bytes = await step(`${length} tokens: memory of the ${name}`, () => call('peak', { role, length }));
-      const warm = await step(`${length} tokens: warming up the ${name}`, () => call('measure', { role, length, forwards: 1 }));
+      one.first_ms = await step(`${length} ${unit}: first run of the ${name}`, () => call('measure', { role, length, forwards: 1 }));
+      one.peak_bytes = await step(`${length} ${unit}: memory of the ${name}`, () => call('peak', { role, length }));
+      const warm = await step(`${length} ${unit}: warming up the ${name}`, () => call('measure', { role, length, forwards: 1 }));
       one.forwards = Math.max(1, Math.min(MOST_FORWARDS, Math.round(BATCH_MS / Math.max(warm, 0.01))));
     }
     for (let run = 0; run < runs && !signal?.aborted; run += 1) {
       // In turn, and each goes first every other time.
       for (const role of run % 2 ? [...ROLES].reverse() : ROLES) {
         const { forwards } = of[role];
-        of[role].times.push(await step(`${length} tokens: run ${run + 1} of ${runs}`, () => call('measure', { role, length, forwards })));
+        of[role].times.push(await step(`${length} ${unit}: run ${run + 1} of ${runs}`, () => call('measure', { role, length, forwards })));
       }
     }
     if (ROLES.some((role) => !of[role].times.length)) break;
     for (const role of ROLES) {
       const { model, times, first_ms, peak_bytes } = of[role];
-      points.push({ length, model, ...summarise(times), first_ms, runs: times.length, peak_bytes });
+      points.push({ length, model, ...summarise(times), first_ms, runs: times.length, peak_bytes, ...more(length) });
     }
-    report({ done, total, text: `${length} tokens done`, points });
+    report({ done, total, text: `${length} ${unit} done`, points });
   }
   return points;
 }
@@ -101,7 +105,8 @@ export function crossover(points) {
   const [before, after] = [gap(rows[from - 1]), gap(rows[from])];
   const share = before / (before - after);
   const [low, high] = [Math.log(rows[from - 1][0]), Math.log(rows[from][0])];
-  return Math.round(Math.exp(low + (high - low) * share));
+  const length = Math.exp(low + (high - low) * share);
+  return length < 10 ? Number(length.toPrecision(2)) : Math.round(length);
 }
 
 export const number = (value) => value.toLocaleString('en-US');
@@ -121,8 +126,32 @@ export function chance(row) {
     ? ' One median lies in the other’s band there, so the difference in time may be chance.' : '';
 }
 
+/** How a model's time grows with the length: the slope of the straight line through the medians on logarithmic axes. */
+export function slope(points, role) {
+  const all = points.filter(({ model }) => model === role).map(({ length, median_ms }) => [Math.log(length), Math.log(median_ms)]);
+  if (all.length < 2) return null;
+  const mean = (at) => all.reduce((sum, one) => sum + one[at], 0) / all.length;
+  const [x, y] = [mean(0), mean(1)];
+  return all.reduce((sum, one) => sum + (one[0] - x) * (one[1] - y), 0) / all.reduce((sum, one) => sum + (one[0] - x) ** 2, 0);
+}
+
+/** "90 times the time (slope 1.08)" of both models, from the shortest to the longest of `points`. */
+export function growth(points) {
+  const rows = byLength(points);
+  const [[, short], [, long]] = [rows[0], rows.at(-1)];
+  return ROLES.map((role) => {
+    const grown = long[role].median_ms / short[role].median_ms;
+    // A typographic minus, and none before a zero.
+    const steep = slope(points, role).toFixed(2).replace(/^-0\.00$/, '0.00').replace('-', '−');
+    return `${grown >= 9.95 ? Math.round(grown) : grown.toFixed(1)} times the time (slope ${steep})`;
+  });
+}
+
+/** What a slope is. */
+export const SLOPE = 'The slope is that of the straight line through the medians on logarithmic axes';
+
 /** The result in a sentence or two. */
-export function inWords(points) {
+export function inWords(points, unit = TOKENS.unit) {
   const rows = byLength(points);
   if (!rows.length) return '';
   const cross = crossover(points);
@@ -131,12 +160,12 @@ export function inWords(points) {
   const memory = row.transformer.peak_bytes / row.linear.peak_bytes;
   let words;
   if (cross === null) {
-    words = `Up to ${number(longest)} tokens the transformer is faster`;
+    words = `Up to ${number(longest)} ${unit} the transformer is faster`;
     words += rows.length > 1 ? ': the conversion does not pay for itself here.' : '.';
   } else if (cross === rows[0][0]) {
-    words = rows.length > 1 ? `The linear model is faster at every length from ${number(cross)} tokens on.` : `At ${number(cross)} tokens the linear model is faster.`;
+    words = rows.length > 1 ? `The linear model is faster at every length from ${number(cross)} ${unit} on.` : `At ${number(cross)} ${unit} the linear model is faster.`;
   } else {
-    words = `From about ${number(cross)} tokens on, the linear model is faster.`;
+    words = `From about ${number(cross)} ${unit} on, the linear model is faster.`;
   }
   words += ` At ${number(longest)} ${cross === null ? 'the linear model' : 'it'} takes ${share(time, 'time')}`;
   words += Number.isFinite(memory) && memory > 0 ? ` and ${share(memory, 'working memory')}.` : '.';

@@ -1,10 +1,14 @@
 // The tab of text classifiers: one question, two answers.
 import { showSamples } from './about.js';
-import { showAnswers, waitForAnswers } from './answers.js';
-import { defaultLengths, inWords, number, runSweep } from './sweep.js';
+import { onClasses } from './agreement.js';
+import { showAgreement, showAnswers, wait } from './answers.js';
+import { defaultLengths, inWords, number, runSweep, TOKENS } from './sweep.js';
 import { bytes, time } from './words.js';
 
 const $ = (id) => document.getElementById(id);
+
+/** Other tabs' tasks; whatever else there is are texts with an answer. */
+const OTHERS = ['language-modeling', 'automatic-speech-recognition', 'audio-classification'];
 
 function fill({ text, pair }, loaded) {
   $('text').value = text;
@@ -17,13 +21,14 @@ export const text = {
   id: 'text',
   label: 'Text',
   /** Whether a pair of this task belongs here. */
-  fits: (task) => !['language-modeling'].includes(task),
+  fits: (task) => !OTHERS.includes(task),
   maxLength: ({ transformer, linear }) => Math.min(transformer.max_length, linear.max_length),
   limit: (most) => `This pair has positions for up to ${number(most)} tokens.`,
   defaultLengths,
   runSweep,
 
   view: {
+    lengths: TOKENS,
     heading: 'Measure over length', field: 'Lengths, in tokens', x: 'Tokens', axis: 'length in tokens',
     timeCaption: 'Time for one text', memoryCaption: 'Working memory, weights left out',
     note: 'Time for one text and working memory, by its length. A ratio above 1 means that the linear model is faster.',
@@ -45,7 +50,10 @@ export const text = {
     for (const button of $('samples').children) button.disabled = !free;
   },
 
-  clear() { waitForAnswers(); },
+  clear() {
+    wait('answers', 'Its answer appears here.');
+    $('agreement').textContent = '';
+  },
 
   /** A pair has been loaded: its samples, the first of them in the field. */
   show(loaded) {
@@ -61,7 +69,11 @@ export const text = {
     page.say('Both models are reading…', 'working');
     const question = { text: $('text').value, second: $('second-field').hidden ? '' : $('second').value };
     try {
-      showAnswers(await page.call('answer', question), page.loaded);
+      const answers = await page.call('answer', question);
+      showAnswers('answers', answers, page.loaded, ({ tokens, truncated }) => `${number(tokens)} tokens${truncated ? ', cut to what it takes' : ''}`);
+      const sample = page.loaded.pair.samples?.find(({ text }) => text === $('text').value);
+      const { same, words } = onClasses(answers);
+      showAgreement('agreement', { same, words: `${words}${sample?.label ? ` The data says: ${sample.label}.` : ''}` });
       page.say(ready);
       page.allow(true);
       return true;

@@ -39,8 +39,8 @@ export function browser() {
   return found[2] === 'Safari' ? `Safari ${found[1]}` : `${found[1]} ${found[2]}`;
 }
 
-const FAMILIES = { roberta: 'RoBERTa', gpt_neox: 'GPT-NeoX', mamba: 'Mamba' };
-const MIXERS = { softmax: 'softmax attention', linformer: 'Linformer', mamba: 'Mamba' };
+const FAMILIES = { roberta: 'RoBERTa', gpt_neox: 'GPT-NeoX', mamba: 'Mamba', wav2vec2: 'Wav2Vec2' };
+const MIXERS = { softmax: 'softmax attention', linformer: 'Linformer', mamba: 'Mamba', bimamba2: 'bidirectional Mamba-2' };
 
 /** One or two sentences about a model for its card. */
 export function modelLine({ family, mixer, k, d_state: states, layers, hidden_size, parameters, weight_bytes }) {

@@ -4,6 +4,7 @@ import { openSource } from './source.js';
 
 let engine = null;
 let source = null;
+let listed = [];
 let current = null;
 let queue = Promise.resolve();
 
@@ -46,7 +47,28 @@ const warmUp = {
     await engine.decode(side, length, 2);
     engine.release();
   },
+  speech: (side, { max_seconds: most }) => engine.measure(side, Math.min(2, Math.floor(most)), 1),
 };
+
+/** Both models' answers by `ask(role)`. Short ones are given several times, in turn, and their time is the median of those. */
+async function inTurn(ask) {
+  const roles = ['transformer', 'linear'];
+  const answers = {};
+  const times = { transformer: [], linear: [] };
+  let passes = 1;
+  for (let pass = 0; pass < passes; pass += 1) {
+    for (const role of roles) {
+      answers[role] = await ask(role);
+      times[role].push(answers[role].ms);
+    }
+    if (pass === 0 && roles.every((role) => answers[role].ms < 100)) passes = 5;
+  }
+  for (const role of roles) {
+    answers[role].ms = times[role].sort((a, b) => a - b)[passes >> 1];
+    answers[role].passes = passes;
+  }
+  return answers;
+}
 
 /** Raised by the one message that is heard at once: a text under way ends after its token. */
 let stopped = false;
@@ -87,6 +109,7 @@ const methods = {
     source = openSource(from, name);
     const json = await source.description();
     const pair = engine.open(json, source.name) ?? { name: source.name, task: '', files: [], samples: [], labels: [] };
+    listed = pair.files;
     const wanted = pair.files.length ? pair.files : await source.guess();
     const total = wanted.reduce((sum, file) => sum + file.size, 0);
     if (total > 3e9) throw new Error(`The pair holds ${(total / 1e9).toFixed(1)} GB; this page can take up to 3 GB.`);
@@ -114,24 +137,17 @@ const methods = {
     return result;
   },
 
-  /** Both answers. Short ones are given several times, in turn, and their time is the median of those. */
-  async answer({ text, second }) {
-    const roles = ['transformer', 'linear'];
-    const answers = {};
-    const times = { transformer: [], linear: [] };
-    let passes = 1;
-    for (let pass = 0; pass < passes; pass += 1) {
-      for (const role of roles) {
-        answers[role] = await engine.answer(role, text, second || undefined);
-        times[role].push(answers[role].ms);
-      }
-      if (pass === 0 && roles.every((role) => answers[role].ms < 100)) passes = 5;
-    }
-    for (const role of roles) {
-      answers[role].ms = times[role].sort((a, b) => a - b)[passes >> 1];
-      answers[role].passes = passes;
-    }
-    return answers;
+  /** Both answers to a text. */
+  answer: ({ text, second }) => inTurn((role) => engine.answer(role, text, second || undefined)),
+  /** What both hear in samples of one channel. */
+  hear: ({ samples }) => inTurn((role) => engine.hear(role, samples)),
+  /** The bytes of a sample's clip. */
+  async clip({ path }) {
+    const file = listed.find((one) => one.path === path);
+    if (!file) throw new Error(`${path}: the pair has no such file.`);
+    const bytes = await source.read(path, file.size, () => {});
+    engine.verify(path, bytes);
+    return bytes;
   },
   measure: ({ role, length, forwards }) => engine.measure(role, length, forwards),
   peak: ({ role, length }) => engine.peak_bytes(role, length),

@@ -145,6 +145,8 @@ fn media_type(path: &Path) -> &'static str {
         "svg" => "image/svg+xml",
         "png" => "image/png",
         "ico" => "image/x-icon",
+        "wav" => "audio/wav",
+        "flac" => "audio/flac",
         "txt" | "md" => "text/plain; charset=utf-8",
         _ => "application/octet-stream",
     }

@@ -58,7 +58,7 @@ struct SpeechFacts {
 #[derive(Serialize)]
 struct Heard {
     /// What was said, or the likeliest class.
-    text: String,
+    label: String,
     /// Every class with its probability, in the order of the logits; none of a model that transcribes.
     probabilities: Vec<(String, f64)>,
     seconds: f64,
@@ -241,7 +241,7 @@ fn most_samples(config: &SpeechConfig, bytes: u64) -> usize {
 
 #[wasm_bindgen]
 impl Engine {
-    /// What one model hears in a clip, mono at its sampling rate: `{text, probabilities, seconds, frames, ms, extract_ms}`.
+    /// What one model hears in a clip, mono at its sampling rate: `{label, probabilities, seconds, frames, ms, extract_ms}`.
     pub async fn hear(&self, name: &str, samples: Vec<f32>) -> Result<JsValue, JsError> {
         let side = self.speech(name)?;
         let config = &side.model.config;
@@ -257,7 +257,7 @@ impl Engine {
         })?;
         let [_, _, width] = logits.dims();
         let logits = read(logits).await?;
-        let (text, probabilities) = match &side.vocabulary {
+        let (label, probabilities) = match &side.vocabulary {
             Some(vocabulary) => {
                 let frames = logits.chunks(width).map(|frame| largest(frame) as u32);
                 (vocabulary.decode(&frames.collect::<Vec<_>>()), Vec::new())
@@ -265,7 +265,7 @@ impl Engine {
             None => classes(&logits, &config.labels),
         };
         object(&Heard {
-            text,
+            label,
             probabilities,
             seconds: samples.len() as f64 / f64::from(side.extractor.sampling_rate),
             frames: config.frames(samples.len()),
