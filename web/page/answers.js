@@ -33,6 +33,8 @@ export function showAnswers(container, answers, loaded, fine) {
     const { label, probabilities, ms, passes } = answers[role];
     const words = element('strong', '', label || 'nothing');
     if (!label) words.className = 'none';
+    // A long text scrolls within its place.
+    if (label.length > 300) Object.assign(words, { tabIndex: 0, role: 'group', ariaLabel: 'What it heard' });
     body(container, role).replaceChildren(
       element('p', probabilities.length ? 'label' : 'label heard', words, element('span', 'took', time(ms))),
       ...(probabilities.length ? [bars(probabilities)] : []),

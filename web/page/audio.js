@@ -22,12 +22,22 @@ function mono(buffer) {
   return samples;
 }
 
-/** The samples of a file's `bytes` (an ArrayBuffer), as one channel at `rate`; `name` is for messages. */
+/** What to tell of a WAV file that ends before its header says; browsers read what is there. */
+function cutOff(bytes) {
+  const view = new DataView(bytes);
+  if (view.byteLength < 12 || view.getUint32(0) !== 0x52494646) return '';
+  const size = view.getUint32(4, true);
+  // Programs that write as they record leave the largest number there is.
+  return size + 8 > view.byteLength && size < 0xffffff00 ? 'the file ends early, and what is there is heard' : '';
+}
+
+/** {samples, note} of a file's `bytes` (an ArrayBuffer), as one channel at `rate`; `name` is for messages. */
 export async function decode(bytes, rate, name) {
   if (!bytes.byteLength) throw new Error(`${name}: the file is empty; choose another`);
   if (bytes.byteLength > MOST_BYTES) {
     throw new Error(`${name}: the file has ${Math.round(bytes.byteLength / 1e6)} MB, and this page reads up to ${MOST_BYTES / 1e6}; choose a shorter clip`);
   }
+  const note = cutOff(bytes);
   const context = offline(1, rate);
   let buffer;
   try {
@@ -37,7 +47,7 @@ export async function decode(bytes, rate, name) {
     throw new Error(`${name}: this browser finds no audio in it that it can read; choose a WAV, FLAC, MP3, Ogg or M4A file`);
   }
   if (!buffer.length) throw new Error(`${name}: it holds no sound, its length is 0; record or export it again`);
-  return mono(buffer);
+  return { samples: mono(buffer), note };
 }
 
 /** Samples of one channel at `from` samples a second, brought to `to`. */

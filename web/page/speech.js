@@ -4,7 +4,7 @@ import { against, onClasses, onTranscripts } from './agreement.js';
 import { showAgreement, showAnswers, wait } from './answers.js';
 import { decode, play, resample } from './audio.js';
 import { record } from './microphone.js';
-import { growth, inWords, number, runSweep, SLOPE, byLength } from './sweep.js';
+import { byLength, growth, inWords, number, runSweep, SLOPE } from './sweep.js';
 import { waveform } from './waveform.js';
 import { bytes, time } from './words.js';
 
@@ -97,8 +97,9 @@ export const speech = {
   draw() {
     const { clip } = this;
     const length = clip ? clip.samples.length / this.rate : 0;
-    waveform($('wave'), clip?.samples ?? [], clip ? `Waveform of ${clip.name}, ${seconds(length)} long` : 'Waveform: no clip yet');
+    waveform($('wave'), clip?.samples ?? [], clip ? `Waveform: ${clip.name}, ${seconds(length)}` : 'Waveform: no clip yet');
     const parts = clip ? [clip.name, seconds(length), `${number(this.rate)}\u00a0samples a second`] : ['No clip yet.'];
+    if (clip?.note) parts.push(clip.note);
     if (clip?.cut) parts.push(`only the first ${seconds(length)} of ${seconds(clip.cut)} are heard`);
     if (clip?.credit) parts.push(clip.credit);
     $('wave-caption').textContent = parts.join(' · ');
@@ -134,29 +135,32 @@ export const speech = {
       return false;
     }
     if (page.loaded !== loaded) return false;
+    const before = this.clip;
     this.take(clip);
-    return this.run(ready);
+    return this.run(ready, before);
   },
 
   /** An audio file of the visitor's own. */
   read(file) {
     return this.hear(`Reading ${file.name}…`, async () => ({
-      name: file.name, samples: await decode(await file.arrayBuffer(), this.rate, file.name) }));
+      name: file.name, ...await decode(await file.arrayBuffer(), this.rate, file.name) }));
   },
 
   /** A sample of the pair. */
   sample({ audio, text, label, credit }, ready) {
     return this.hear(`Reading the sample ${audio}…`, async (loaded) => {
       const read = await this.page.call('clip', { path: audio });
-      const samples = await decode(read.buffer, loaded.transformer.sampling_rate, audio);
-      return { name: `the sample ${audio.split('/').at(-1)}`, samples, text: loaded.transformer.transcribes ? text : label ?? text, credit };
+      const decoded = await decode(read.buffer, loaded.transformer.sampling_rate, audio);
+      return { ...decoded, name: `Sample ${audio.split('/').at(-1)}`, text: loaded.transformer.transcribes ? text : label ?? text, credit };
     }, ready);
   },
 
   /** Files dropped on the page; false where they are no clip. */
   receive(files) {
-    if (!this.page.loaded || files.some(({ path }) => /(^|\/)(pair\.json$|transformer\/|linear\/)/.test(path))) return false;
-    if (files.length) this.read(files[0].file);
+    if (files.some(({ path }) => /(^|\/)(pair\.json$|transformer\/|linear\/)/.test(path))) return false;
+    // Before there is a pair, a clip has nobody to listen to it; anything else may be one.
+    if (!this.page.loaded) return files.every(({ file }) => file.type.startsWith('audio/'));
+    if (files.length && !this.recording) this.read(files[0].file);
     return true;
   },
 
@@ -199,7 +203,7 @@ export const speech = {
     const words = heard.full ? ` The recording was stopped at ${RECORDING} seconds.` : silent ? ' The recording is silent: is the microphone switched off?' : '';
     await this.hear('Reading the recording…', async () => {
       if (!heard.samples.length) throw new Error('Nothing was recorded: the microphone gave no sound before it was stopped');
-      return { name: 'your recording', samples: await resample(heard.samples, heard.rate, loaded.transformer.sampling_rate) };
+      return { name: 'Your recording', samples: await resample(heard.samples, heard.rate, loaded.transformer.sampling_rate) };
     }, `Both models have listened.${words}`);
   },
 
@@ -215,8 +219,8 @@ export const speech = {
     this.playing = () => { this.playing = null; stop(); };
   },
 
-  /** What both hear; `ready` is what to say then. True where all went well. */
-  async run(ready = 'Both models have listened.') {
+  /** What both hear; `ready` is what to say then. True where all went well, else the clip `before` comes back. */
+  async run(ready = 'Both models have listened.', before = null) {
     const { page } = this;
     if (!page.loaded || page.busy) return false;
     if (!this.clip) {
@@ -233,7 +237,7 @@ export const speech = {
       const answers = await page.call('hear', { samples: clip.samples });
       if (page.loaded !== loaded) return false;
       showAnswers('heard', answers, loaded, ({ seconds: length, frames, ms }) =>
-        `${seconds(length)} of sound, ${number(frames)} frames, ${number(Math.round(1000 * length / ms))} times as fast as spoken`);
+        `${seconds(length)} of sound, ${number(frames)} frames, ${number(Number((1000 * length / ms).toPrecision(2)))} times as fast as spoken`);
       const { same, words } = loaded.transformer.transcribes ? onTranscripts(answers) : onClasses(answers);
       showAgreement('hearing', { same, words: words + against(clip.text, answers) });
       page.say(ready);
@@ -241,9 +245,12 @@ export const speech = {
       return true;
     } catch (error) {
       if (page.loaded !== loaded) return false;
-      const own = error.fatal ? error : Object.assign(error, { message: `${clip.name[0].toUpperCase()}${clip.name.slice(1)}: ${error.message}` });
-      page.failed(own, error.fatal ? page.reload : () => this.run());
-      if (!error.fatal) page.allow(true);
+      if (error.fatal) { page.failed(error, page.reload); return false; }
+      this.clip = before;
+      this.draw();
+      $('play').hidden = !before;
+      page.say(`${clip.name}: ${error.message}.`, 'error');
+      page.allow(true);
       return false;
     }
   },

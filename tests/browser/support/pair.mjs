@@ -2,6 +2,7 @@
 import { createHash } from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';
+import { tones, wav } from './wav.mjs';
 
 const WORDS = ('the a of and to in is it that was for on as with his they at be this from have or by one had not but what all were when we ' +
   'there can an your which their said if do will each about how up out them then she many some so these would other into has more two ' +
@@ -164,6 +165,77 @@ export function makeLanguagePair({ name = 'words', hidden = 32, layers = 2, head
     name, task: 'language-modeling', description: 'Random weights, for tests: its texts mean nothing.',
     scores: { teacher: { perplexity: 320 }, student: { perplexity: 320 } },
     samples: [{ text: 'Once upon a time' }, { text: 'the ' }],
+  });
+}
+
+const FEATURES = { dim: 16, kernels: [10, 3, 3, 3, 3, 2, 2], strides: [5, 2, 2, 2, 2, 2, 2] };
+const CHARACTERS = Object.fromEntries(['<pad>', '<s>', '</s>', '<unk>', '|', ...'efghinorstuvwxz'].map((token, id) => [token, id]));
+
+/** Names and shapes of a Wav2Vec2 with stable layer norm; `mamba` puts bidirectional Mamba-2 in place of its attention, `labels` a classifier on it. */
+function speechShapes({ hidden, layers, wide, mamba, labels }) {
+  const of = {};
+  const linear = (name, out, input) => { of[`${name}.weight`] = [out, input]; of[`${name}.bias`] = [out]; };
+  const norm = (name, width = hidden) => { of[`${name}.weight`] = [width]; of[`${name}.bias`] = [width]; };
+  const { dim, kernels } = FEATURES;
+  kernels.forEach((kernel, i) => {
+    const name = `wav2vec2.feature_extractor.conv_layers.${i}`;
+    of[`${name}.conv.weight`] = [dim, i ? dim : 1, kernel];
+    of[`${name}.conv.bias`] = [dim];
+    norm(`${name}.layer_norm`, dim);
+  });
+  norm('wav2vec2.feature_projection.layer_norm', dim);
+  linear('wav2vec2.feature_projection.projection', hidden, dim);
+  of['wav2vec2.encoder.pos_conv_embed.conv.bias'] = [hidden];
+  of['wav2vec2.encoder.pos_conv_embed.conv.parametrizations.weight.original0'] = [1, 1, 16];
+  of['wav2vec2.encoder.pos_conv_embed.conv.parametrizations.weight.original1'] = [hidden, hidden / 4, 16];
+  for (let layer = 0; layer < layers; layer += 1) {
+    const name = `wav2vec2.encoder.layers.${layer}`;
+    for (const direction of mamba ? ['fw_mamba', 'bw_mamba'] : []) {
+      const [part, mixed] = [`${name}.attention.${direction}`, hidden + 2 * mamba.d_state];
+      of[`${part}.in_proj.weight`] = [hidden + mixed + mamba.num_heads, hidden];
+      of[`${part}.conv1d.weight`] = [mixed, 1, 4];
+      of[`${part}.conv1d.bias`] = [mixed];
+      for (const one of ['dt_bias', 'A_log', 'D']) of[`${part}.${one}`] = [mamba.num_heads];
+      of[`${part}.norm.weight`] = [hidden];
+      of[`${part}.out_proj.weight`] = [hidden, hidden];
+    }
+    if (!mamba) for (const part of ['k_proj', 'v_proj', 'q_proj', 'out_proj']) linear(`${name}.attention.${part}`, hidden, hidden);
+    norm(`${name}.layer_norm`);
+    linear(`${name}.feed_forward.intermediate_dense`, wide, hidden);
+    linear(`${name}.feed_forward.output_dense`, hidden, wide);
+    norm(`${name}.final_layer_norm`);
+  }
+  norm('wav2vec2.encoder.layer_norm');
+  if (labels) { linear('projector', 20, hidden); linear('classifier', labels.length, 20); }
+  else linear('lm_head', Object.keys(CHARACTERS).length, hidden);
+  return of;
+}
+
+/** A pair of speech models: a Wav2Vec2 and a student of it with bidirectional Mamba-2, both of random weights; with `labels` they classify. */
+export function makeSpeechPair({ name = 'digits', hidden = 32, layers = 2, wide = 64, rate = 8000, labels = null } = {}) {
+  const { dim, kernels, strides } = FEATURES;
+  const config = {
+    architectures: [labels ? 'Wav2Vec2ForSequenceClassification' : 'Wav2Vec2ForCTC'], model_type: 'wav2vec2', hidden_size: hidden, num_hidden_layers: layers,
+    num_attention_heads: 2, intermediate_size: wide, hidden_act: 'gelu', layer_norm_eps: 1e-5, feat_extract_norm: 'layer', feat_extract_activation: 'gelu',
+    conv_bias: true, conv_dim: kernels.map(() => dim), conv_kernel: kernels, conv_stride: strides, num_conv_pos_embeddings: 16, num_conv_pos_embedding_groups: 4,
+    do_stable_layer_norm: true, classifier_proj_size: 20, vocab_size: Object.keys(CHARACTERS).length, pad_token_id: 0,
+    ...(labels ? { id2label: { ...labels }, label2id: Object.fromEntries(labels.map((label, id) => [label, id])) } : {}),
+  };
+  const mamba = { num_heads: 2, head_dim: hidden / 2, d_state: 16 };
+  const files = {};
+  for (const [side, sizes] of [['transformer', null], ['linear', mamba]]) {
+    files[`${side}/config.json`] = Buffer.from(JSON.stringify({ ...config, ...(sizes ? { caldera: { mixer: 'bimamba2', ...sizes } } : {}) }, null, 2));
+    files[`${side}/model.safetensors`] = safetensors(speechShapes({ hidden, layers, wide, mamba: sizes, labels }));
+    files[`${side}/preprocessor_config.json`] = Buffer.from(JSON.stringify({ feature_extractor_type: 'Wav2Vec2FeatureExtractor', sampling_rate: rate, do_normalize: true, return_attention_mask: true }));
+    if (!labels) files[`${side}/vocab.json`] = Buffer.from(JSON.stringify(CHARACTERS));
+  }
+  files['samples/seven.wav'] = wav([tones(1.5, rate)], { rate });
+  files['samples/three-one.wav'] = wav([tones(2.25, rate, 330)], { rate });
+  const credit = 'made for the tests, CC0';
+  return describe(files, {
+    name, task: labels ? 'audio-classification' : 'automatic-speech-recognition', description: 'Random weights, for tests: what they hear means nothing.',
+    scores: { teacher: { wer: 1 }, student: { wer: 1 } }, labels: labels ?? [],
+    samples: [{ text: 'seven', label: labels?.[0], audio: 'samples/seven.wav', credit }, { text: 'three one', label: labels?.[1], audio: 'samples/three-one.wav', credit }],
   });
 }
 

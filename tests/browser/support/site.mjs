@@ -8,7 +8,7 @@ import { chromium } from 'playwright-core';
 export const root = fileURLToPath(new URL('../../../', import.meta.url));
 export const dist = path.join(root, 'dist');
 
-const TYPES = { '.html': 'text/html', '.js': 'text/javascript', '.mjs': 'text/javascript', '.css': 'text/css', '.json': 'application/json', '.wasm': 'application/wasm', '.svg': 'image/svg+xml' };
+const TYPES = { '.html': 'text/html', '.js': 'text/javascript', '.mjs': 'text/javascript', '.css': 'text/css', '.json': 'application/json', '.wasm': 'application/wasm', '.svg': 'image/svg+xml', '.wav': 'audio/wav' };
 
 /** `overlay` gives bytes by path, and wins over what lies in dist/. The page stands under a sub-path, as on project sites. */
 export async function serve(overlay = {}, base = '/caldera/') {
@@ -48,13 +48,13 @@ function executable() {
 
 const FLAGS = ['--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'];
 
-/** Headless Chromium; WebGPU on its software adapter, or off. */
-export function launch({ webgpu = true } = {}) {
+/** Headless Chromium; WebGPU on its software adapter, or off; `flags` of a test's own. */
+export function launch({ webgpu = true, flags = [] } = {}) {
   return chromium.launch({
     executablePath: executable(),
     // Containers give root no sandbox.
     chromiumSandbox: false,
-    args: ['--headless=new', ...FLAGS, ...(webgpu ? ['--enable-unsafe-webgpu'] : ['--disable-features=WebGPU', '--disable-gpu'])],
+    args: ['--headless=new', ...FLAGS, ...flags, ...(webgpu ? ['--enable-unsafe-webgpu'] : ['--disable-features=WebGPU', '--disable-gpu'])],
   });
 }
 

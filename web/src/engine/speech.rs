@@ -125,16 +125,22 @@ impl SpeechSide {
 
     /// What the model takes of a clip.
     fn extract(&self, name: &str, samples: &[f32]) -> Result<Vec<f32>, JsError> {
-        if samples.len() > self.most_samples {
-            let seconds = |samples: usize| samples as f64 / f64::from(self.extractor.sampling_rate);
+        let seconds = |samples: usize| samples as f64 / f64::from(self.extractor.sampling_rate);
+        let (count, least) = (samples.len(), self.model.config.least_samples());
+        if count > self.most_samples {
             return Err(refuse(format!(
                 "{name}: the clip has {:.1} s, and this device has room for {:.1} s at once. Give a shorter one",
-                seconds(samples.len()),
+                seconds(count),
                 seconds(self.most_samples)
             )));
         }
         let input = self.extractor.extract(samples).map_err(refuse)?;
-        self.model.validate(&[&input]).map_err(refuse)?;
+        if count < least {
+            return Err(refuse(format!(
+                "expected at least {least} samples ({:.3} s, one frame), found {count}. Give a longer clip",
+                seconds(least)
+            )));
+        }
         Ok(input)
     }
 
