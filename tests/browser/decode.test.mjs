@@ -25,13 +25,6 @@ test('contexts as far as the pair goes', () => {
   assert.deepEqual(decode.defaultContexts(96), [96]);
 });
 
-test('the slope is that of the power law', () => {
-  const rows = points([[256, 1, 3], [512, 2, 3], [2048, 8, 3]]);
-  assert.ok(Math.abs(decode.slope(rows, 'transformer') - 1) < 1e-9);
-  assert.ok(Math.abs(decode.slope(rows, 'linear')) < 1e-9);
-  assert.equal(decode.slope(rows.slice(0, 2), 'linear'), null);
-});
-
 test('words', () => {
   const rows = points([[256, 1, 2], [1024, 4, 2]]);
   assert.equal(decode.decodeInWords(rows), 'From a context of about 512 tokens on, the linear model writes faster; at 1,024 it takes 1/2 of the time a token and holds 1/20 of the memory.');

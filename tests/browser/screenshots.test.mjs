@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
-import { makeLanguagePair, makePair } from './support/pair.mjs';
+import { makeLanguagePair, makePair, makeSpeechPair } from './support/pair.mjs';
 import { launch, open, root, serve, settled, withPairs } from './support/site.mjs';
 
 const folder = path.join(root, 'out', 'screenshots');
@@ -13,13 +13,13 @@ before(async () => {
   // The shipped pairs where they were made, else random weights.
   const tasks = JSON.parse(fs.readFileSync(path.join(root, 'web', 'pairs', 'index.json'))).pairs
     .map((name) => path.join(root, 'dist', 'pairs', name, 'pair.json')).filter((file) => fs.existsSync(file)).map((file) => JSON.parse(fs.readFileSync(file)).task);
-  const all = ['text-classification', 'language-modeling'].every((task) => tasks.includes(task));
-  site = await serve(all ? {} : withPairs({ fixture: makePair({ positions: 512 }), words: makeLanguagePair({ positions: 8192, hidden: 64, wide: 128 }) }));
+  const all = ['text-classification', 'language-modeling', 'automatic-speech-recognition'].every((task) => tasks.includes(task));
+  site = await serve(all ? {} : withPairs({ fixture: makePair({ positions: 512 }), words: makeLanguagePair({ positions: 8192, hidden: 64, wide: 128 }), digits: makeSpeechPair() }));
   browser = await launch({ webgpu: false });
 });
 after(async () => { await browser?.close(); await site?.close(); });
 
-const TABS = { text: 'lengths=64,128,256,512', language: 'lengths=256,512,1024,2048' };
+const TABS = { text: 'lengths=64,128,256,512', language: 'lengths=256,512,1024,2048', speech: 'lengths=1,2,4,8,16' };
 
 for (const [width, height] of [[1280, 800], [390, 844]]) {
   for (const colorScheme of ['light', 'dark']) {

@@ -34,6 +34,29 @@ test('the crossover lies where the linear model is faster from then on', () => {
   assert.equal(sweep.crossover([]), null);
 });
 
+test('the slope is that of the power law', () => {
+  const rows = points([[256, 1, 3], [512, 2, 3], [2048, 8, 3]]);
+  assert.ok(Math.abs(sweep.slope(rows, 'transformer') - 1) < 1e-9);
+  assert.ok(Math.abs(sweep.slope(rows, 'linear')) < 1e-9);
+  assert.equal(sweep.slope(rows.slice(0, 2), 'linear'), null);
+  assert.deepEqual(sweep.growth(rows), ['8.0 times the time (slope 1.00)', '1.0 times the time (slope 0.00)']);
+});
+
+test('lengths in seconds', async () => {
+  const unit = { unit: 's', least: 1, most: 'seconds that are measured here' };
+  const { lengths, refused } = sweep.parseLengths('1 0.5 200 64', 120, unit);
+  assert.deepEqual(lengths, [1, 64]);
+  assert.deepEqual(refused, ['“0.5” is not a length: a whole number from 1 is.', '200 is longer than the 120 seconds that are measured here; it is left out.']);
+  assert.equal(sweep.crossover(points([[1, 1, 2], [16, 8, 4]])), 6.3, 'between small lengths not a whole number');
+  assert.match(sweep.inWords(points([[1, 1, 2], [16, 8, 4]]), 's'), /^From about 6\.3 s on, the linear model is faster\. At 16 it takes/);
+  const said = [];
+  const result = await sweep.runSweep({
+    lengths: [2], runs: 1, unit: 's', more: (length) => ({ frames: 50 * length }), call: async () => 1, report: ({ text }) => said.push(text) });
+  assert.deepEqual(result.map(({ frames }) => frames), [100, 100]);
+  assert.match(said[0], /^2 s: first run/);
+  assert.match(sweep.toCsv(sweep.toResult({ points: result })), /,peak_bytes,frames\n2,transformer,.*,100\n/);
+});
+
 test('words', () => {
   assert.equal(sweep.inWords(points([[64, 1, 2], [8192, 110, 10]])), 'From about 190 tokens on, the linear model is faster. At 8,192 it takes 1/11 of the time and 1/20 of the working memory.');
   assert.match(sweep.inWords(points([[64, 1, 2], [128, 1, 2]])), /Up to 128 tokens the transformer is faster.* At 128 the linear model takes 2 times the time and/);
