@@ -34,8 +34,10 @@ export const chosen = (input) => [...input.files].map((file) => ({ path: file.we
 
 /** Files and folders that were dropped, with their paths. */
 export async function dropped(transfer) {
-  const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
-  const files = [];
+  // All at once: the items are gone after the first wait. A file that lies in no folder has no entry everywhere.
+  const items = [...transfer.items].filter(({ kind }) => kind === 'file').map((item) => item.webkitGetAsEntry?.() ?? item.getAsFile());
+  const files = items.filter((item) => item instanceof File).map((file) => ({ path: file.name, file }));
+  const entries = items.filter((item) => item && !(item instanceof File));
   async function walk(entry, path) {
     if (entry.isFile) {
       files.push({ path: path + entry.name, file: await new Promise((resolve, reject) => entry.file(resolve, reject)) });

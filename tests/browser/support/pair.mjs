@@ -168,7 +168,7 @@ export function makeLanguagePair({ name = 'words', hidden = 32, layers = 2, head
   });
 }
 
-const FEATURES = { dim: 16, kernels: [10, 3, 3, 3, 3, 2, 2], strides: [5, 2, 2, 2, 2, 2, 2] };
+const FEATURES = { dim: 16, kernels: [10, 8, 4, 4], strides: [5, 4, 4, 4] };
 const CHARACTERS = Object.fromEntries(['<pad>', '<s>', '</s>', '<unk>', '|', ...'efghinorstuvwxz'].map((token, id) => [token, id]));
 
 /** Names and shapes of a Wav2Vec2 with stable layer norm; `mamba` puts bidirectional Mamba-2 in place of its attention, `labels` a classifier on it. */
