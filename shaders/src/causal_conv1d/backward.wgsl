@@ -11,29 +11,20 @@
 {{ state_binding }}
 @group(0) @binding({{ info_binding }}) var<storage, read_write> info: array<u32>; // batch, len, channels, positions of a chunk
 
-// The input `at - (width - 1)` of a channel; what lies before the first comes from the state or is zero.
-fn input(sample: u32, channel: u32, at: u32) -> f32 {
-  if (at < {{ past }}u) { return {{ state }}; }
-  return x[(sample * info[1] + at - {{ past }}u) * info[2] + channel];
-}
-
 @compute @workgroup_size({{ threads }}, 1, 1)
 fn main(
   @builtin(workgroup_id) group: vec3<u32>,
   @builtin(num_workgroups) groups: vec3<u32>,
   @builtin(local_invocation_index) thread: u32,
 ) {
+  let place = place_of(group.y * groups.x + group.x, thread);
+  if (!place.exists) { return; }
   let len = info[1];
   let channels = info[2];
-  let chunks = (len + info[3] - 1u) / info[3];
-  let across = (channels + {{ threads }}u - 1u) / {{ threads }}u;
-  let number = group.y * groups.x + group.x;
-  let channel = number % across * {{ threads }}u + thread;
-  let block = number / across;
-  let sample = block / chunks;
-  if (channel >= channels || sample >= info[0]) { return; }
-  let first = block % chunks * info[3];
-  let last = min(first + info[3], len);
+  let channel = place.channel;
+  let sample = place.sample;
+  let first = place.first;
+  let last = place.last;
   let start = bias[channel];
   // w_NUMBER is a weight in the order of memory, tap_LAG weighs x[t - LAG]. When position t begins, h_LAG holds x[t - 1 - LAG] and
   // g_LAG holds dz[t - 1 - LAG].
@@ -73,7 +64,7 @@ fn main(
     //@ end
     if (t >= first + {{ past }}u) { dx[at - {{ past }}u * channels] = gradient; }
   }
-  let row = block * {{ width }}u + block;
+  let row = place.block * {{ width }}u + place.block;
   //@ for lag in 0..{{ width }}
   partial[(row + {{ past }}u - @lagu) * channels + channel] = d_@lag;
   //@ end

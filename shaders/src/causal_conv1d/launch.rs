@@ -9,8 +9,16 @@ use super::Saved;
 use crate::column_sum;
 use crate::launch::{Kernel, contiguous, empty};
 
-const FORWARD: &str = concat!(include_str!("forward.wgsl"), include_str!("silu.wgsl"));
-const BACKWARD: &str = concat!(include_str!("backward.wgsl"), include_str!("silu.wgsl"));
+const FORWARD: &str = concat!(
+    include_str!("forward.wgsl"),
+    include_str!("chunk.wgsl"),
+    include_str!("silu.wgsl")
+);
+const BACKWARD: &str = concat!(
+    include_str!("backward.wgsl"),
+    include_str!("chunk.wgsl"),
+    include_str!("silu.wgsl")
+);
 const STEP: &str = concat!(include_str!("step.wgsl"), include_str!("silu.wgsl"));
 
 /// Channels of a workgroup.

@@ -27,13 +27,7 @@ var<workgroup> slices: u32;
 {{ softplus }}
 {{ sigmoid }}
 
-fn element(first: u32, sample: u32, position: u32, n: u32) -> f32 {
-    let len = info[1];
-    let state = info[3];
-    let at = first + (sample * len + min(position, len - 1u)) * state + min(n, state - 1u);
-    return select(0.0, work[at], position < len && n < state);
-}
-
+{{ element }}
 @compute @workgroup_size({{ threads }}, 1, 1)
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,

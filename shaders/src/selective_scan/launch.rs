@@ -22,6 +22,7 @@ const GRADIENTS_MEMORY: usize = (2 * TILE * (CHANNELS + 1) + CHANNELS + 64) * 4;
 
 const SOFTPLUS: &str = include_str!("softplus.wgsl");
 const SIGMOID: &str = include_str!("sigmoid.wgsl");
+const ELEMENT: &str = include_str!("element.wgsl");
 
 /// Sizes of a scan.
 #[derive(Clone, Copy)]
@@ -145,7 +146,7 @@ impl Carry<'_> {
 }
 
 fn states_kernel() -> Kernel {
-    Kernel::new("scan states", include_str!("states.wgsl"), CHANNELS as u32)
+    Kernel::new("scan states", include_str!("states.wgsl"), CHANNELS as u32).set("element", ELEMENT)
 }
 
 fn carry_kernel() -> Kernel {
@@ -217,6 +218,7 @@ pub(super) fn forward(
         .set("staged", CHUNK * quads)
         .set("softplus", SOFTPLUS)
         .set("sigmoid", SIGMOID)
+        .set("element", ELEMENT)
         .workgroup_memory(2 * CHUNK * quads * 16)
         .launch(&buffers, &sizes.info(groups, rows, state), groups);
     (y, last, saved)

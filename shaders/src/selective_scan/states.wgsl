@@ -16,14 +16,7 @@ var<workgroup> staged: array<vec4<f32>, {{ staged }}>; // (position, four states
 
 {{ softplus }}
 
-fn element(sample: u32, position: u32, n: u32) -> f32 {
-    let len = info[1];
-    let state = info[3];
-    let first = (state + 2u) * info[2] + {{ rows }};
-    let at = first + (sample * len + min(position, len - 1u)) * state + min(n, state - 1u);
-    return select(0.0, work[at], position < len && n < state);
-}
-
+{{ element }}
 @compute @workgroup_size({{ threads }}, 1, 1)
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
@@ -34,6 +27,7 @@ fn main(
     let width = info[2];
     let state = info[3];
     let chunks = info[4];
+    let rows = (state + 2u) * width + {{ rows }};
     let number = group.y * groups.x + group.x;
     var index = min(number, info[5] - 1u);
     let first_state = index % info[9] * QUADS * 4u;
@@ -50,10 +44,10 @@ fn main(
         let position = chunk * CHUNK + i / QUADS;
         let n = first_state + i % QUADS * 4u;
         staged[i] = vec4<f32>(
-            element(sample, position, n),
-            element(sample, position, n + 1u),
-            element(sample, position, n + 2u),
-            element(sample, position, n + 3u),
+            element(rows, sample, position, n),
+            element(rows, sample, position, n + 1u),
+            element(rows, sample, position, n + 2u),
+            element(rows, sample, position, n + 3u),
         );
     }
     workgroupBarrier();

@@ -4,6 +4,7 @@
 pub(crate) mod case;
 mod cpu;
 mod launch;
+mod products;
 pub mod reference;
 mod step;
 #[cfg(test)]

@@ -7,7 +7,7 @@ use burn_cubecl::CubeBackend;
 use burn_cubecl::tensor::CubeTensor;
 use burn_flex::FlexTensor;
 
-use super::{LEAST_EXPONENT, Parts, SsdInput, SsdOutput, cpu, launch, reference};
+use super::{LEAST_EXPONENT, Parts, SsdInput, SsdOutput, cpu, launch, products, reference};
 use crate::cpu::{contiguous, fresh, multiply_add, tensor, wide};
 use crate::launch::{Kernel, empty};
 use crate::product::{Shared, tasks};
@@ -140,7 +140,7 @@ fn on_gpu(parts: Parts<CubeTensor>, state: CubeTensor) -> (CubeTensor, CubeTenso
     // A kernel of its own: dt, a and dt_bias beside the others would be more bindings than every browser grants.
     let steps = empty(&parts.x, [batch, heads, 2]);
     Kernel::new("ssd step sizes", include_str!("step_sizes.wgsl"), THREADS)
-        .set("softplus", launch::SOFTPLUS)
+        .set("softplus", products::SOFTPLUS)
         .set("least", format!("{LEAST_EXPONENT:?}"))
         .launch(
             &[&parts.dt, &parts.a, &parts.dt_bias, &steps],

@@ -1,0 +1,341 @@
+//! The kernels of the scan of Mamba-2 that are products over chunks, by one template, and those beside them.
+
+use burn_cubecl::tensor::CubeTensor;
+
+use super::{CHUNK, LEAST_EXPONENT, Parts, Sizes};
+use crate::launch::{Kernel, empty};
+
+pub(super) const THREADS: u32 = 64;
+/// Rows and columns of a workgroup's results; the kernels also rely on it being a chunk.
+pub(super) const TILE: usize = CHUNK;
+/// Two tiles of 272 vectors and the plan of the group.
+const WORKGROUP_MEMORY: usize = 2 * 272 * 16 + 80;
+/// The partial sums of dots.wgsl.
+const DOTS_MEMORY: usize = 512 * 4;
+/// WGSL of softplus and its derivative.
+pub(super) const SOFTPLUS: &str = include_str!("softplus.wgsl");
+
+const SCORES: &str = concat!(
+    include_str!("rows.wgsl"),
+    include_str!("write.wgsl"),
+    include_str!("product.wgsl")
+);
+const PRODUCTS: &str = concat!(
+    include_str!("rows.wgsl"),
+    include_str!("write.wgsl"),
+    include_str!("decays.wgsl"),
+    include_str!("product.wgsl")
+);
+const STATES: &str = concat!(
+    include_str!("states.wgsl"),
+    include_str!("write.wgsl"),
+    include_str!("decays.wgsl"),
+    include_str!("product.wgsl")
+);
+const OUTPUT: &str = concat!(
+    include_str!("output.wgsl"),
+    include_str!("write.wgsl"),
+    include_str!("decays.wgsl"),
+    include_str!("product.wgsl")
+);
+const VECTORS: &str = concat!(
+    include_str!("vectors.wgsl"),
+    include_str!("write.wgsl"),
+    include_str!("decays.wgsl"),
+    include_str!("product.wgsl")
+);
+const DOTS: &str = concat!(include_str!("dots.wgsl"), include_str!("product.wgsl"));
+
+/// How the 16 terms and the 64 rows or columns of a tile are dealt out to neighbouring invocations.
+type Dealing = [&'static str; 2];
+/// Rows or columns lie side by side in memory.
+const ACROSS: Dealing = ["at % 16u", "at / 16u"];
+/// Terms lie side by side in memory.
+const DOWN: Dealing = ["at / 16u", "at % 16u"];
+
+/// A product whose chunks belong to heads (`owners` "heads") or groups ("groups").
+fn product(
+    name: &'static str,
+    template: &'static str,
+    owners: &str,
+    [terms, rows, columns]: [&str; 3],
+    a: Dealing,
+    b: Dealing,
+) -> Kernel {
+    Kernel::new(name, template, THREADS)
+        .set("owners", owners)
+        .set("terms", terms)
+        .set("rows", rows)
+        .set("columns", columns)
+        .set("a_four", a[0])
+        .set("a_step", a[1])
+        .set("b_four", b[0])
+        .set("b_step", b[1])
+}
+
+impl Sizes {
+    /// Launches a product of `rows` x `columns` results for each chunk of `owners` heads or groups.
+    fn launch(
+        self,
+        kernel: Kernel,
+        buffers: &[&CubeTensor],
+        owners: usize,
+        rows: usize,
+        columns: usize,
+        memory: usize,
+    ) {
+        let (down, right) = (rows.div_ceil(TILE), columns.div_ceil(TILE));
+        let workgroups = self.batch * self.chunks() * owners * down * right;
+        let info = [
+            self.batch,
+            self.len,
+            self.heads,
+            self.width,
+            self.groups,
+            self.state,
+            self.chunks(),
+            workgroups,
+            down,
+            right,
+        ]
+        .map(|size| size as u32);
+        kernel
+            .workgroup_memory(memory)
+            .launch(buffers, &info, workgroups);
+    }
+
+    /// Shape of the states at the chunks' borders.
+    fn states(self) -> [usize; 5] {
+        let chunks = self.chunks();
+        [self.batch, chunks, self.heads, self.width, self.state]
+    }
+
+    /// `[B, L, H, 4]`: see steps.wgsl.
+    pub(super) fn steps(self, parts: &Parts<CubeTensor>) -> CubeTensor {
+        let steps = empty(&parts.dt, [self.batch, self.len, self.heads, 4]);
+        let values = self.batch * self.chunks() * self.heads;
+        Kernel::new("ssd steps", include_str!("steps.wgsl"), THREADS)
+            .set("softplus", SOFTPLUS)
+            .set("least", format!("{LEAST_EXPONENT:?}"))
+            .launch(
+                &[&parts.dt, &parts.a, &parts.dt_bias, &steps],
+                &[self.batch, self.len, self.heads, self.chunks()].map(|size| size as u32),
+                values.div_ceil(THREADS as usize),
+            );
+        steps
+    }
+
+    /// `[B, chunks, G, 64, 64]`: c_t · b_u.
+    pub(super) fn scores(self, parts: &Parts<CubeTensor>) -> CubeTensor {
+        let shape = [self.batch, self.chunks(), self.groups, CHUNK, CHUNK];
+        let scores = empty(&parts.b, shape);
+        let sizes = ["state", "count", "count"];
+        let kernel = product("ssd scores", SCORES, "groups", sizes, DOWN, DOWN)
+            .set("shape", "[B, L, G, N]")
+            .set("owner", "G")
+            .set("own", "p.groups")
+            .set("bind_steps", "")
+            .set("info", 3)
+            .set("value", "value")
+            .set("after", "");
+        let buffers = [&parts.c, &parts.b, &scores];
+        self.launch(
+            kernel,
+            &buffers,
+            self.groups,
+            CHUNK,
+            CHUNK,
+            WORKGROUP_MEMORY,
+        );
+        scores
+    }
+
+    /// `[B, chunks, H, 64, 64]`: dy_t · x_u times the decay from u to t, zero above the diagonal.
+    pub(super) fn products(
+        self,
+        x: &CubeTensor,
+        dy: &CubeTensor,
+        steps: &CubeTensor,
+    ) -> CubeTensor {
+        let shape = [self.batch, self.chunks(), self.heads, CHUNK, CHUNK];
+        let products = empty(x, shape);
+        let sizes = ["width", "count", "count"];
+        let kernel = product("ssd products", PRODUCTS, "heads", sizes, DOWN, DOWN)
+            .set("shape", "[B, L, H, P]")
+            .set("owner", "H")
+            .set("own", "p.heads")
+            .set(
+                "bind_steps",
+                "@group(0) @binding(3) var<storage, read_write> steps: array<f32>; // [B, L, H, 4]",
+            )
+            .set("info", 4)
+            // The smaller position first: above the diagonal the exponent would be positive.
+            .set(
+                "value",
+                "select(0.0, value * decay_between(p, p.owner, min(row, column), row), column <= row)",
+            )
+            .set("after", "");
+        let buffers = [dy, x, &products, steps];
+        self.launch(kernel, &buffers, self.heads, CHUNK, CHUNK, WORKGROUP_MEMORY);
+        products
+    }
+
+    /// What each chunk adds to a state, then the states on entering the chunks, and what is left at last: for the scan itself
+    /// or, `backward`, for its gradient.
+    pub(super) fn carry(
+        self,
+        vectors: &CubeTensor,
+        rows: &CubeTensor,
+        steps: &CubeTensor,
+        first: Option<CubeTensor>,
+        backward: bool,
+    ) -> (CubeTensor, CubeTensor) {
+        let states = empty(rows, self.states());
+        let (weight, chunk, direction) = if backward {
+            (
+                "from_start(p, p.owner, t)",
+                "chunks - 1u - i",
+                "the last chunk first",
+            )
+        } else {
+            (
+                "to_end(p, p.owner, t) * delta(p, p.owner, t)",
+                "i",
+                "the first chunk first",
+            )
+        };
+        let kernel = product(
+            "ssd states",
+            STATES,
+            "heads",
+            ["count", "width", "state"],
+            ACROSS,
+            ACROSS,
+        )
+        .set("weight", weight)
+        .set("after", "");
+        let buffers = [vectors, rows, steps, &states];
+        self.launch(
+            kernel,
+            &buffers,
+            self.heads,
+            self.width,
+            self.state,
+            WORKGROUP_MEMORY,
+        );
+        let given = first.is_some();
+        let last =
+            first.unwrap_or_else(|| empty(rows, [self.batch, self.heads, self.width, self.state]));
+        let area = self.width * self.state;
+        let info = [
+            self.batch,
+            self.len,
+            self.heads,
+            area,
+            self.chunks(),
+            usize::from(given),
+        ];
+        Kernel::new("ssd carry", include_str!("carry.wgsl"), THREADS)
+            .set("chunk", chunk)
+            .set("direction", direction)
+            .launch(
+                &[&states, steps, &last],
+                &info.map(|size| size as u32),
+                (self.batch * self.heads * area).div_ceil(THREADS as usize),
+            );
+        (states, last)
+    }
+
+    /// y, or `backward` dx, `[B, L, H, P]`.
+    pub(super) fn output(self, buffers: [&CubeTensor; 6], backward: bool) -> CubeTensor {
+        let [scores, vectors, states, steps, rows, d] = buffers;
+        let result = empty(rows, rows.meta.shape().clone());
+        let (what, t, u, weight) = if backward {
+            (
+                "dx",
+                "term",
+                "row",
+                "to_end(p, p.owner, row) * delta(p, p.owner, row)",
+            )
+        } else {
+            ("y", "row", "term", "from_start(p, p.owner, row)")
+        };
+        let kernel = product(
+            "ssd output",
+            OUTPUT,
+            "heads",
+            ["64u + state", "count", "width"],
+            DOWN,
+            ACROSS,
+        )
+        .set("what", what)
+        .set("t", t)
+        .set("u", u)
+        .set("weight", weight)
+        .set("after", "");
+        let buffers = [scores, vectors, states, steps, rows, d, &result];
+        self.launch(
+            kernel,
+            &buffers,
+            self.heads,
+            CHUNK,
+            self.width,
+            WORKGROUP_MEMORY,
+        );
+        result
+    }
+
+    /// dc, or with `inner` db, `[B, L, G, N]`.
+    pub(super) fn vectors(self, buffers: [&CubeTensor; 5], inner: bool) -> CubeTensor {
+        let [products, vectors, states, steps, rows] = buffers;
+        let result = empty(vectors, vectors.meta.shape().clone());
+        let (what, t, u, weight) = if inner {
+            (
+                "db",
+                "other",
+                "row",
+                "to_end(p, head, row) * delta(p, head, row)",
+            )
+        } else {
+            ("dc", "row", "other", "from_start(p, head, row)")
+        };
+        let sizes = ["heads / groups * (64u + width)", "count", "state"];
+        let kernel = product("ssd vectors", VECTORS, "groups", sizes, DOWN, ACROSS)
+            .set("what", what)
+            .set("t", t)
+            .set("u", u)
+            .set("weight", weight)
+            .set("after", "");
+        let buffers = [products, vectors, states, steps, rows, &result];
+        self.launch(
+            kernel,
+            &buffers,
+            self.groups,
+            CHUNK,
+            self.state,
+            WORKGROUP_MEMORY,
+        );
+        result
+    }
+
+    /// Fills half `which` of `dots`: rows[t]ᵀ state vectors[t].
+    pub(super) fn dots(self, buffers: [&CubeTensor; 4], which: usize) {
+        let what = [
+            "dy, the state before the chunk, c",
+            "x, the gradient of the state after it, b",
+        ];
+        let kernel = product(
+            "ssd dots",
+            DOTS,
+            "heads",
+            ["width", "count", "state"],
+            DOWN,
+            ACROSS,
+        )
+        .set("what", what[which])
+        .set("which", format!("{which}u"))
+        .set("after", "workgroupBarrier();\n  gather(thread, p);");
+        let memory = WORKGROUP_MEMORY + DOTS_MEMORY;
+        self.launch(kernel, &buffers, self.heads, CHUNK, self.state, memory);
+    }
+}
