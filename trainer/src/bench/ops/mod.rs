@@ -5,6 +5,7 @@
 
 mod causal_conv1d;
 mod causal_conv1d_step;
+mod conv1d;
 mod ctc_loss;
 mod gated_rmsnorm;
 mod gelu;
@@ -35,7 +36,7 @@ use rates::Rates;
 use serde::Serialize;
 
 /// Every operator that is measured.
-pub static ALL: [&dyn Operator; 18] = [
+pub static ALL: [&dyn Operator; 19] = [
     &softmax_attention::SoftmaxAttention,
     &softmax_attention_step::SoftmaxAttentionStep,
     &linformer_attention::LinformerAttention,
@@ -46,6 +47,7 @@ pub static ALL: [&dyn Operator; 18] = [
     &linear::Linear,
     &causal_conv1d::CausalConv1d,
     &causal_conv1d_step::CausalConv1dStep,
+    &conv1d::Conv1d,
     &reverse_padded::ReversePadded,
     &selective_scan::SelectiveScan,
     &selective_scan_step::SelectiveScanStep,
