@@ -12,7 +12,7 @@ const AGAIN: &str = "Use the files that were saved with the model";
 /// More ids than any real vocabulary of characters has; a larger one is a damaged file.
 const MOST_IDS: u64 = 1 << 20;
 
-/// `vocab.json` ({"<pad>": 0, "|": 4, …}) with the roles that `tokenizer_config.json` gives to some tokens.
+/// `vocab.json` (`{"<pad>": 0, "|": 4, …}`) with the roles that `tokenizer_config.json` gives to some tokens.
 ///
 /// `<pad>` is the blank of connectionist temporal classification; `|` stands between words.
 #[derive(Debug, Clone, PartialEq, Eq)]
