@@ -10,8 +10,10 @@ export function element(name, className, ...children) {
   return node;
 }
 
+const METRICS = { wer: 'word error rate', cer: 'character error rate' };
+
 const scores = (table = {}) => Object.entries(table)
-  .map(([name, value]) => `${name.replaceAll('_', ' ')} ${value >= 0 && value <= 1 ? percent(value) : Number(value.toPrecision(4))}`).join(', ');
+  .map(([name, value]) => `${METRICS[name] ?? name.replaceAll('_', ' ')} ${value >= 0 && value <= 1 ? percent(value) : Number(value.toPrecision(4))}`).join(', ');
 
 /** One paragraph about the loaded pair: what it does, how well, from what. */
 export function showPair({ pair, name }) {
