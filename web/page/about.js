@@ -12,15 +12,19 @@ export function element(name, className, ...children) {
 
 const METRICS = { wer: 'word error rate', cer: 'character error rate' };
 
+const SHARES = new Set(['accuracy', 'agreement', 'cer', 'wer']);
+
 const scores = (table = {}) => Object.entries(table)
-  .map(([name, value]) => `${METRICS[name] ?? name.replaceAll('_', ' ')} ${value >= 0 && value <= 1 ? percent(value) : Number(value.toPrecision(4))}`).join(', ');
+  .filter(([name]) => name !== 'examples')
+  .map(([name, value]) => `${METRICS[name] ?? name.replaceAll('_', ' ')} ${SHARES.has(name) && value <= 1 ? percent(value) : Number(value.toPrecision(4))}`).join(', ');
 
 /** One paragraph about the loaded pair: what it does, how well, from what. */
 export function showPair({ pair, name }) {
   const about = [];
   if (pair.description) about.push(pair.description);
   const [teacher, student] = [scores(pair.scores?.teacher), scores(pair.scores?.student)];
-  if (teacher && student) about.push(`On held-out data: transformer ${teacher}; linear model ${student}.`);
+  const examples = pair.scores?.teacher?.examples;
+  if (teacher && student) about.push(`On ${examples ? `${examples} held-out examples` : 'held-out data'}: transformer ${teacher}; linear model ${student}.`);
   const data = pair.data?.name ? `Data: ${pair.data.name}${pair.data.licence ? ` (${pair.data.licence})` : ''}.` : '';
   if (data) about.push(data);
   if (pair.licence) about.push(`Weights: ${pair.licence}.`);
