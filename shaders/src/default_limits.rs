@@ -7,7 +7,8 @@ use crate::cases::{check, fixtures};
 use crate::fixture::Case;
 use crate::gradcheck::{adapter, values};
 use crate::{
-    block_on, conv1d, gelu, layer_norm, linear, linear_attention_step, softmax_attention_step,
+    block_on, conv1d, gelu, layer_norm, linear, linear_attention_step, rotary,
+    softmax_attention_step,
 };
 
 fn device() -> Option<Device> {
@@ -85,13 +86,21 @@ fn every_kernel_runs_within_the_default_limits() {
     );
     let convolution = y.sum().backward();
     let of_convolution = [samples.grad(&convolution), filters.grad(&convolution)];
+    let packed = tensor([30, 96]);
+    let [query, key, value] = rotary(
+        packed.clone().reshape([1, 15, 2, 96]),
+        tensor([15, 8]).inner(),
+        tensor([15, 8]).inner(),
+    );
+    let turned = (query + key + value).sum().backward();
     let (x, weight) = (tensor([70, 96]), tensor([40, 96]));
     let row = |width: usize| tensor([1, width]).reshape([width]);
     let y = layer_norm(x.clone(), row(96), row(96), 1e-5);
     let y = gelu(linear(y, weight.clone(), Some(row(40))));
     let gradients = y.sum().backward();
     let of_linear = [x.grad(&gradients), weight.grad(&gradients)];
-    for gradient in of_convolution.into_iter().chain(of_linear) {
+    let all = of_convolution.into_iter().chain(of_linear);
+    for gradient in all.chain([packed.grad(&turned)]) {
         let values = gradient.expect("a leaf has a gradient").into_data();
         assert!(values.iter::<f64>().all(f64::is_finite));
     }

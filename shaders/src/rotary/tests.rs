@@ -6,7 +6,7 @@ use crate::gradcheck::{places, values};
 /// B, L, H, P, R / 2.
 type Sizes = [usize; 5];
 
-/// Query, key and value in f64 loops; with `back` the gradient of `packed` from those of the three.
+/// Query, key and value in f64 loops, rotated by `angles` `[L, R / 2]`.
 fn parts([b, l, h, p, half]: Sizes, packed: &[f64], angles: &[f64]) -> [Vec<f64>; 3] {
     let mut parts = [0, 1, 2].map(|_| vec![0.0; b * l * h * p]);
     for row in 0..b * l * h {

@@ -276,7 +276,7 @@ fn classifier(
 ) -> Result<(TextModel, Encoder, LabelSet)> {
     let model = TextModel::load(folder, device)?.frozen();
     let encoder = Encoder::load(folder, &model.config, data.max_length)?;
-    let labels = super::setup::labels_of(&model, data, folder)?.with_context(|| {
+    let labels = super::setup::text::labels_of(&model, data, folder)?.with_context(|| {
         format!(
             "{}: no classification head in this folder; fine-tune the model first",
             folder.display()

@@ -10,7 +10,7 @@ use caldera_shaders::Lengths;
 
 use super::evaluate::{EvalOptions, Evaluation};
 use super::family::{Counts, Family, Output};
-use super::setup_language::{blocks, tokenizer_of};
+use super::setup::language::{blocks, tokenizer_of};
 use crate::batches::{BlockBatch, Blocks};
 use crate::device::select_device;
 use crate::losses::{LogitsMean, next_token_loss, next_token_losses};

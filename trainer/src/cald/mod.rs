@@ -13,8 +13,6 @@ mod language;
 mod output;
 mod run;
 mod setup;
-mod setup_language;
-mod setup_speech;
 mod speech;
 mod speech_answers;
 mod state;
@@ -47,12 +45,12 @@ pub fn finetune(
     observer: &mut dyn Observer,
 ) -> Result<RunSummary> {
     match config.task {
-        Task::Ctc => drive::drive(setup_speech::finetune(config, observer)?, stop, observer),
+        Task::Ctc => drive::drive(setup::speech::finetune(config, observer)?, stop, observer),
         Task::Classify if is_speech(config.source()) => {
-            drive::drive(setup_speech::finetune(config, observer)?, stop, observer)
+            drive::drive(setup::speech::finetune(config, observer)?, stop, observer)
         }
-        Task::Classify => drive::drive(setup::finetune(config, observer)?, stop, observer),
-        Task::Lm => drive::drive(setup_language::finetune(config, observer)?, stop, observer),
+        Task::Classify => drive::drive(setup::text::finetune(config, observer)?, stop, observer),
+        Task::Lm => drive::drive(setup::language::finetune(config, observer)?, stop, observer),
     }
 }
 
@@ -69,12 +67,12 @@ pub fn convert(
     observer: &mut dyn Observer,
 ) -> Result<RunSummary> {
     match config.task {
-        Task::Ctc => drive::drive(setup_speech::convert(config, observer)?, stop, observer),
+        Task::Ctc => drive::drive(setup::speech::convert(config, observer)?, stop, observer),
         Task::Classify if is_speech(config.source()) => {
-            drive::drive(setup_speech::convert(config, observer)?, stop, observer)
+            drive::drive(setup::speech::convert(config, observer)?, stop, observer)
         }
-        Task::Classify => drive::drive(setup::convert(config, observer)?, stop, observer),
-        Task::Lm => drive::drive(setup_language::convert(config, observer)?, stop, observer),
+        Task::Classify => drive::drive(setup::text::convert(config, observer)?, stop, observer),
+        Task::Lm => drive::drive(setup::language::convert(config, observer)?, stop, observer),
     }
 }
 

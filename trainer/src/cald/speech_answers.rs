@@ -10,7 +10,7 @@ use caldera_models::{
 };
 
 use super::evaluate::{EvalOptions, Evaluation, log_softmax};
-use super::setup_speech::{examples, load_utterances};
+use super::setup::speech::{examples, load_utterances};
 use super::speech::{ClipBatch, SpeechExample, Target, characters, divisor};
 use crate::data::{LabelSet, Recording};
 use crate::device::select_device;

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use burn::tensor::Device;
 use caldera_models::{
     BiMamba2Options, CtcVocabulary, FeatureExtractor, Mamba2Config, Parameters, SpeechArchitecture,
@@ -10,45 +10,34 @@ use caldera_models::{
 };
 use serde_json::json;
 
-use super::guide::Teacher;
-use super::run::Run;
-use super::setup::{
-    conversion_name, provenance, source_folder, student_source, teacher_of, waypoint_folders,
+use super::{
+    Beginning, conversion_name, labelled_only, open, provenance, read_architecture, student_origin,
+    teacher_of,
 };
-use super::speech::{SpeechExample, SpeechTask, Target};
-use super::speech_answers::{SpeechHead, SpeechReader, extractor_of, vocabulary_of};
-use crate::config::{DataConfig, Guide, RunConfig, Task};
+use crate::cald::guide::Teacher;
+use crate::cald::run::Run;
+use crate::cald::speech::{SpeechExample, SpeechTask, Target};
+use crate::cald::speech_answers::{SpeechHead, SpeechReader, extractor_of, vocabulary_of};
+use crate::config::{DataConfig, RunConfig, Task};
 use crate::data::{
     Example, Fields, LabelSet, Record, Recording, Utterance, read_manifests, read_recordings,
     with_labels,
 };
-use crate::device::select_device;
 use crate::losses::frames_needed;
 use crate::metrics::Observer;
 use crate::model::Model;
 
 /// A fine-tuning run that has not begun; from random weights where `architecture` is given.
-pub(super) fn finetune(config: &RunConfig, observer: &mut dyn Observer) -> Result<Run<SpeechTask>> {
-    config.validate()?;
-    let (device, device_line) = select_device(config.device)?;
-    observer.message(&device_line);
-    if !config.data.unlabelled.is_empty() {
-        observer
-            .message("data.unlabelled is not used in fine-tuning: there is no loss without labels");
-    }
-    let mut settings = config.clone();
-    settings.data.unlabelled.clear();
+pub(in crate::cald) fn finetune(
+    config: &RunConfig,
+    observer: &mut dyn Observer,
+) -> Result<Run<SpeechTask>> {
+    let (device, device_line) = open(config, observer)?;
+    let settings = labelled_only(config, observer);
     let data = Utterances::read(&settings.data)?;
-    let (model, folder) = match (&config.model, &config.architecture) {
-        (Some(folder), None) => (load(folder, &device)?, folder.as_path()),
-        (None, Some(file)) => (fresh(file, config, &device)?, Path::new("")),
-        (Some(_), Some(_)) => bail!(
-            "both a model to start from (`model`) and one to make anew (`architecture`): name one of them"
-        ),
-        (None, None) => bail!(
-            "no model: name a folder with --model or `model`, or a config.json to start from random weights with \
-             --architecture or `architecture`"
-        ),
+    let (model, folder) = match Beginning::of(config)? {
+        Beginning::Model(folder) => (load(folder, &device)?, folder),
+        Beginning::Architecture(file) => (fresh(file, config, &device)?, Path::new("")),
     };
     let mut reader = with_head(model, folder, None, &data, &settings, observer)?;
     let task = data.encode(&reader, &settings.data, observer)?;
@@ -68,17 +57,13 @@ pub(super) fn finetune(config: &RunConfig, observer: &mut dyn Observer) -> Resul
 }
 
 /// A conversion that has not begun.
-pub(super) fn convert(config: &RunConfig, observer: &mut dyn Observer) -> Result<Run<SpeechTask>> {
-    config.validate()?;
-    let (device, device_line) = select_device(config.device)?;
-    observer.message(&device_line);
+pub(in crate::cald) fn convert(
+    config: &RunConfig,
+    observer: &mut dyn Observer,
+) -> Result<Run<SpeechTask>> {
+    let (device, device_line) = open(config, observer)?;
     let cald = &config.cald;
-    let guide = cald.first_guide();
-    let waypoints = match guide {
-        Guide::Waypoint => waypoint_folders(&cald.waypoints)?,
-        _ => Vec::new(),
-    };
-    let folder = source_folder(config, guide, student_source(cald), &waypoints)?;
+    let (folder, waypoints) = student_origin(config)?;
     let data = Utterances::read(&config.data)?;
     // A student of a pretrained encoder gets a head that reads like the teacher's.
     let guiding = cald.teacher.as_ref().or(waypoints.first());
@@ -136,10 +121,7 @@ fn load(folder: &Path, device: &Device) -> Result<SpeechModel> {
 
 /// A bare model with random weights, at the rate that the configuration asks for.
 fn fresh(file: &Path, config: &RunConfig, device: &Device) -> Result<SpeechModel> {
-    let bytes =
-        std::fs::read(file).with_context(|| format!("{}: cannot be read", file.display()))?;
-    let mut value: serde_json::Value = serde_json::from_slice(&bytes)
-        .with_context(|| format!("{}: not a config.json", file.display()))?;
+    let mut value = read_architecture(file)?;
     // Heads are put on afterwards, when the characters or labels are known.
     value["architectures"] = json!([SpeechArchitecture::Bare.name()]);
     let model_config = SpeechConfig::from_value(value, &file.display().to_string())?;
@@ -282,7 +264,7 @@ impl Utterances {
 }
 
 /// Lines of manifests; no file none.
-pub(super) fn load_utterances(
+pub(in crate::cald) fn load_utterances(
     paths: &[PathBuf],
     data: &DataConfig,
     limit: Option<usize>,
@@ -295,7 +277,7 @@ pub(super) fn load_utterances(
 /// # Errors
 /// A file that cannot be used, a clip that is too short for a frame, a text or label that is missing (where `labelled`) or
 /// that the head cannot give; each with its line.
-pub(super) fn examples(
+pub(in crate::cald) fn examples(
     utterances: &[Utterance],
     head: &SpeechHead,
     extractor: &FeatureExtractor,

@@ -10,37 +10,27 @@ use caldera_models::{
 };
 use serde_json::json;
 
-use super::guide::Teacher;
-use super::language::LanguageTask;
-use super::run::Run;
-use super::setup::{
-    conversion_name, provenance, source_folder, student_source, teacher_of, waypoint_folders,
+use super::{
+    Beginning, conversion_name, open, provenance, read_architecture, student_origin, teacher_of,
 };
 use crate::batches::Blocks;
-use crate::config::{DataConfig, Guide, RunConfig};
+use crate::cald::guide::Teacher;
+use crate::cald::language::LanguageTask;
+use crate::cald::run::Run;
+use crate::config::{DataConfig, RunConfig};
 use crate::data::{END_OF_TEXT, Fields, NewTokenizer, read_documents};
-use crate::device::select_device;
 use crate::metrics::Observer;
 use crate::model::Model;
 
 /// A fine-tuning run that has not begun; from random weights where `architecture` is given.
-pub(super) fn finetune(
+pub(in crate::cald) fn finetune(
     config: &RunConfig,
     observer: &mut dyn Observer,
 ) -> Result<Run<LanguageTask>> {
-    config.validate()?;
-    let (device, device_line) = select_device(config.device)?;
-    observer.message(&device_line);
-    let mut student = match (&config.model, &config.architecture) {
-        (Some(folder), None) => <LanguageModel as Model>::load(folder, &device)?.frozen(),
-        (None, Some(file)) => fresh(file, config, &device)?,
-        (Some(_), Some(_)) => bail!(
-            "both a model to start from (`model`) and one to make anew (`architecture`): name one of them"
-        ),
-        (None, None) => bail!(
-            "no model: name a folder with --model or `model`, or a config.json to start from random weights with \
-             --architecture or `architecture`"
-        ),
+    let (device, device_line) = open(config, observer)?;
+    let mut student = match Beginning::of(config)? {
+        Beginning::Model(folder) => <LanguageModel as Model>::load(folder, &device)?.frozen(),
+        Beginning::Architecture(file) => fresh(file, config, &device)?,
     };
     let task = text_of(&student, &config.data)?;
     student.config.caldera.insert(
@@ -59,20 +49,13 @@ pub(super) fn finetune(
 }
 
 /// A conversion that has not begun.
-pub(super) fn convert(
+pub(in crate::cald) fn convert(
     config: &RunConfig,
     observer: &mut dyn Observer,
 ) -> Result<Run<LanguageTask>> {
-    config.validate()?;
-    let (device, device_line) = select_device(config.device)?;
-    observer.message(&device_line);
+    let (device, device_line) = open(config, observer)?;
     let cald = &config.cald;
-    let guide = cald.first_guide();
-    let waypoints = match guide {
-        Guide::Waypoint => waypoint_folders(&cald.waypoints)?,
-        _ => Vec::new(),
-    };
-    let folder = source_folder(config, guide, student_source(cald), &waypoints)?;
+    let (folder, waypoints) = student_origin(config)?;
     let initial = <LanguageModel as Model>::load(&folder, &device)?.frozen();
     let task = text_of(&initial, &config.data)?;
     let teacher = teacher_of(&task, config, &initial, waypoints, &device)?;
@@ -110,10 +93,7 @@ fn mamba_config(config: &RunConfig, model: &LanguageModel) -> MambaConfig {
 
 /// A model with random weights and a tokenizer: the one that `data.tokenizer` names, or one trained on the text.
 fn fresh(file: &Path, config: &RunConfig, device: &Device) -> Result<LanguageModel> {
-    let bytes =
-        std::fs::read(file).with_context(|| format!("{}: cannot be read", file.display()))?;
-    let mut value: serde_json::Value = serde_json::from_slice(&bytes)
-        .with_context(|| format!("{}: not a config.json", file.display()))?;
+    let mut value = read_architecture(file)?;
     let named = config.data.tokenizer.as_deref().unwrap_or("byte");
     let json = match NewTokenizer::parse(named)? {
         Some(new) => new.make(&documents(&config.data, &config.data.train)?)?,
@@ -168,7 +148,7 @@ fn text_of(model: &LanguageModel, data: &DataConfig) -> Result<LanguageTask> {
 ///
 /// # Errors
 /// There is none, or it gives tokens that the model does not have.
-pub(super) fn tokenizer_of(model: &LanguageModel) -> Result<TextTokenizer> {
+pub(in crate::cald) fn tokenizer_of(model: &LanguageModel) -> Result<TextTokenizer> {
     let json = model
         .tokenizer_json()
         .context("the model's folder has no tokenizer.json; put it beside the weights")?;
@@ -179,7 +159,7 @@ pub(super) fn tokenizer_of(model: &LanguageModel) -> Result<TextTokenizer> {
 
 /// Documents as one row of tokens, each closed by the token that ends a text where the model has one and there are
 /// several documents, cut into blocks.
-pub(super) fn blocks(
+pub(in crate::cald) fn blocks(
     model: &LanguageModel,
     tokenizer: &TextTokenizer,
     data: &DataConfig,

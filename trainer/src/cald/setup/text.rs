@@ -1,6 +1,6 @@
-//! From a configuration to models, data and schedules.
+//! Runs of text encoders: from a configuration to models and texts.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use burn::tensor::Device;
@@ -10,33 +10,26 @@ use caldera_models::{
 };
 use serde_json::json;
 
-use super::family::Family;
-use super::guide::Teacher;
-use super::run::Run;
-use super::text::TextTask;
+use super::{conversion_name, labelled_only, open, provenance, student_origin, teacher_of};
 use crate::batches::{Encoded, Encoder};
-use crate::config::{
-    CaldConfig, DataConfig, Guide, InitChoice, MixerChoice, RunConfig, SharingChoice, StudentFrom,
-};
+use crate::cald::guide::Teacher;
+use crate::cald::run::Run;
+use crate::cald::text::TextTask;
+use crate::config::{CaldConfig, DataConfig, InitChoice, MixerChoice, RunConfig, SharingChoice};
 use crate::data::{Fields, LabelSet, Record, read_files, with_labels};
-use crate::device::select_device;
 use crate::metrics::Observer;
 
 /// A fine-tuning run that has not begun.
-pub(super) fn finetune(config: &RunConfig, observer: &mut dyn Observer) -> Result<Run<TextTask>> {
-    config.validate()?;
-    let (device, device_line) = select_device(config.device)?;
-    observer.message(&device_line);
+pub(in crate::cald) fn finetune(
+    config: &RunConfig,
+    observer: &mut dyn Observer,
+) -> Result<Run<TextTask>> {
+    let (device, device_line) = open(config, observer)?;
     let folder = config
         .model
         .as_deref()
         .context("no model to fine-tune: name its folder with --model or `model`")?;
-    if !config.data.unlabelled.is_empty() {
-        observer
-            .message("data.unlabelled is not used in fine-tuning: there is no loss without labels");
-    }
-    let mut settings = config.clone();
-    settings.data.unlabelled.clear();
+    let settings = labelled_only(config, observer);
     let records = Records::read(&settings.data)?;
     let (model, labels) = with_head(load(folder, &device)?, folder, &records, &settings)?;
     let data = records.encode(
@@ -63,18 +56,13 @@ pub(super) fn finetune(config: &RunConfig, observer: &mut dyn Observer) -> Resul
 }
 
 /// A conversion that has not begun.
-pub(super) fn convert(config: &RunConfig, observer: &mut dyn Observer) -> Result<Run<TextTask>> {
-    config.validate()?;
-    let (device, device_line) = select_device(config.device)?;
-    observer.message(&device_line);
+pub(in crate::cald) fn convert(
+    config: &RunConfig,
+    observer: &mut dyn Observer,
+) -> Result<Run<TextTask>> {
+    let (device, device_line) = open(config, observer)?;
     let cald = &config.cald;
-    let guide = cald.first_guide();
-    let waypoints = if guide == Guide::Waypoint {
-        waypoint_folders(&cald.waypoints)?
-    } else {
-        Vec::new()
-    };
-    let folder = source_folder(config, guide, student_source(cald), &waypoints)?;
+    let (folder, waypoints) = student_origin(config)?;
     let records = Records::read(&config.data)?;
     let (initial, labels) = with_head(load(&folder, &device)?, &folder, &records, config)?;
     let data = records.encode(
@@ -102,92 +90,7 @@ pub(super) fn convert(config: &RunConfig, observer: &mut dyn Observer) -> Result
     )
 }
 
-/// Who guides a conversion whose student starts as `initial`: nobody yet, where the guide needs no model.
-pub(super) fn teacher_of<F: Family>(
-    family: &F,
-    config: &RunConfig,
-    initial: &F::Model,
-    waypoints: Vec<PathBuf>,
-    device: &Device,
-) -> Result<Teacher<F::Model>> {
-    let cald = &config.cald;
-    Ok(match cald.first_guide() {
-        Guide::Unguided | Guide::Hybrid => Teacher::None,
-        Guide::Target => {
-            let teacher = cald.teacher.as_deref().context("guide `target` needs a fine-tuned teacher: name its folder with --teacher or `cald.teacher`")?;
-            Teacher::Fixed(family.guiding(teacher, initial, device)?)
-        }
-        Guide::Trajectory => Teacher::training(family.trainable(initial.clone(), config), config),
-        Guide::Waypoint => {
-            family.guiding(&waypoints[0], initial, device)?;
-            Teacher::waypoints(waypoints)
-        }
-    })
-}
-
-/// What a conversion is called in its records.
-pub(super) fn conversion_name(cald: &CaldConfig) -> String {
-    let first = guide_name(cald.first_guide());
-    match cald.guide {
-        Guide::Hybrid => format!("convert (hybrid, {first} first)"),
-        _ => format!("convert ({first})"),
-    }
-}
-
-fn guide_name(guide: Guide) -> &'static str {
-    match guide {
-        Guide::Unguided => "unguided",
-        Guide::Target => "target",
-        Guide::Trajectory => "trajectory",
-        Guide::Waypoint => "waypoint",
-        Guide::Hybrid => "hybrid",
-    }
-}
-
-/// What config.json says of the run that made a student.
-pub(super) fn provenance(config: &RunConfig) -> serde_json::Value {
-    let cald = &config.cald;
-    json!({
-        "task": "convert", "guide": cald.guide, "seed": config.seed, "layer_loss": cald.layer_loss,
-        "alpha_layer": cald.alpha_layer, "alpha_logits": cald.alpha_logits, "task_weight": cald.task_weight,
-        "learning_rate": config.optimizer.learning_rate,
-    })
-}
-
-/// Whose parameters the student copies.
-pub(super) fn student_source(cald: &CaldConfig) -> StudentFrom {
-    let usual = match cald.first_guide() {
-        Guide::Target => StudentFrom::Teacher,
-        _ => StudentFrom::Initial,
-    };
-    cald.student_from.unwrap_or(usual)
-}
-
-/// The folder whose parameters the student starts with.
-pub(super) fn source_folder(
-    config: &RunConfig,
-    guide: Guide,
-    from: StudentFrom,
-    waypoints: &[PathBuf],
-) -> Result<PathBuf> {
-    let (model, teacher) = (config.model.as_ref(), config.cald.teacher.as_ref());
-    let found = match from {
-        StudentFrom::Teacher => teacher,
-        // Without a pretrained model the first waypoint is the nearest thing to it.
-        StudentFrom::Initial if guide == Guide::Waypoint => model.or(waypoints.first()),
-        StudentFrom::Initial => model,
-    };
-    found.cloned().with_context(|| match from {
-        StudentFrom::Teacher => "the student starts from a fine-tuned teacher: name its folder with --teacher or `cald.teacher`".to_string(),
-        StudentFrom::Initial => format!(
-            "the student of guide `{}` starts from the pretrained model: name its folder with --model or `model`, \
-             or let it start from the teacher (cald.student_from = \"teacher\")",
-            guide_name(guide)
-        ),
-    })
-}
-
-pub(super) fn convert_options(config: &RunConfig, examples: &[Encoded]) -> ConvertOptions {
+pub(in crate::cald) fn convert_options(config: &RunConfig, examples: &[Encoded]) -> ConvertOptions {
     let CaldConfig {
         mixer,
         k,
@@ -225,49 +128,12 @@ pub(super) fn convert_options(config: &RunConfig, examples: &[Encoded]) -> Conve
     }
 }
 
-/// The checkpoints in order; one folder that holds `step-N` folders stands for those.
-pub(super) fn waypoint_folders(given: &[PathBuf]) -> Result<Vec<PathBuf>> {
-    let [only] = given else {
-        if given.is_empty() {
-            bail!(
-                "guide `waypoint` needs checkpoints: name them with --waypoints or `cald.waypoints`; `finetune --checkpoints N` writes them"
-            );
-        }
-        return Ok(given.to_vec());
-    };
-    if only.join("config.json").exists() {
-        return Ok(given.to_vec());
-    }
-    let entries =
-        std::fs::read_dir(only).with_context(|| format!("{}: cannot be read", only.display()))?;
-    let mut found: Vec<(u64, PathBuf)> = entries
-        .filter_map(|entry| {
-            let path = entry.ok()?.path();
-            let step = path
-                .file_name()?
-                .to_str()?
-                .strip_prefix("step-")?
-                .parse()
-                .ok()?;
-            Some((step, path))
-        })
-        .collect();
-    found.sort();
-    if found.is_empty() {
-        bail!(
-            "{}: no step-N folders in it; `finetune --checkpoints N` writes them",
-            only.display()
-        );
-    }
-    Ok(found.into_iter().map(|(_, path)| path).collect())
-}
-
 fn load(folder: &Path, device: &Device) -> Result<TextModel> {
     Ok(TextModel::load(folder, device)?.frozen())
 }
 
 /// The labels of a classifier, with the names that the configuration gives them; None for a bare encoder.
-pub(super) fn labels_of(
+pub(in crate::cald) fn labels_of(
     model: &TextModel,
     data: &DataConfig,
     folder: &Path,
