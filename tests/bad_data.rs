@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use crate::{
     program::{Finished, caldera, text},
-    samples::{encoder, shared},
+    samples::{copy_model, encoder, shared},
 };
 
 fn eval(folder: &Path, name: &str, content: &str) -> Finished {
@@ -179,6 +179,108 @@ fn configurations_that_cannot_be() {
 }
 
 #[test]
+fn a_run_is_not_written_over_unless_that_is_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    let train = |more: &[&str]| {
+        let (model, steps) = (encoder(), ["--max-steps", "2", "--batch-size", "4"]);
+        let words = ["finetune", "--model", text(&model), "--device", "cpu"];
+        let data = ["--train", text(&shared().train), "--out", text(&run)];
+        caldera([&words[..], &data, &steps, more].concat())
+    };
+    let weights = || fs::read(run.join("last/model.safetensors")).unwrap();
+    train(&["--checkpoints", "2"]).succeeded();
+    let (before, report) = (weights(), fs::read(run.join("report.html")).unwrap());
+    fs::write(run.join("report.html"), "mine").unwrap();
+    train(&["--seed", "9"]).refused(&[text(&run), "--resume", "--overwrite", "--out"]);
+    train(&["--overwrite", "--resume"]).refused(&["--resume"]);
+    assert!(before == weights());
+    assert_eq!(fs::read(run.join("report.html")).unwrap(), b"mine");
+    // What cannot begin removes nothing.
+    train(&["--overwrite", "--valid", "absent.csv"]).refused(&["absent.csv"]);
+    train(&["--overwrite", "--labels", "a,a"]).refused(&["twice"]);
+    assert!(before == weights());
+
+    train(&["--seed", "9", "--overwrite"]).succeeded();
+    assert!(before != weights(), "another seed, the same weights");
+    assert!(!run.join("checkpoints").exists(), "old waypoints are left");
+    assert_ne!(report, fs::read(run.join("report.html")).unwrap());
+    // Leave was given once: the run's own file does not pass it on.
+    let config = run.join("config.toml");
+    train(&["--config", text(&config)]).refused(&["--overwrite"]);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        let mode = fs::metadata(&config).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o644, "{mode:o}");
+    }
+}
+
+#[test]
+fn a_run_does_not_write_over_its_teacher() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    let teacher = copy_model(&shared().teacher.join("best"), &run.join("best"));
+    for (out, word) in [
+        (run.clone(), "holds"),
+        (teacher.clone(), "folder is"),
+        (teacher.join("student"), "lies within"),
+    ] {
+        let train = &shared().train;
+        let words = ["convert", "--guide", "target", "--teacher", text(&teacher)];
+        let more = ["--train", text(train), "--overwrite", "--out", text(&out)];
+        let refused = caldera([words, more].concat());
+        refused.refused(&[text(&teacher), "cald.teacher", "--out", word]);
+    }
+    for (given, flag) in [("model", "--model"), ("waypoints", "--waypoints")] {
+        let words = match given {
+            "model" => vec!["finetune"],
+            _ => vec!["convert", "--guide", "waypoint", "--initial", "elsewhere"],
+        };
+        let more = [flag, text(&teacher), "--out", text(&run)];
+        let data = ["--train", text(&shared().train)];
+        caldera([&words[..], &more, &data].concat()).refused(&[text(&teacher), given]);
+    }
+    assert!(!run.join("config.toml").exists());
+}
+
+#[test]
+fn a_mixer_that_does_not_fit_the_model_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("student");
+    let teacher = shared().teacher.join("best");
+    let words = [
+        "convert",
+        "--mixer",
+        "bimamba2",
+        "--teacher",
+        text(&teacher),
+    ];
+    let more = [
+        "--train",
+        text(&shared().train),
+        "--device",
+        "cpu",
+        "--out",
+        text(&out),
+    ];
+    caldera(words.into_iter().chain(more)).refused(&[
+        "cald.mixer",
+        "linformer",
+        "bert",
+        "bimamba2",
+    ]);
+    let mamba = ["convert", "--mixer", "mamba", "--teacher", text(&teacher)];
+    caldera(mamba.into_iter().chain(more)).refused(&[
+        "cald.mixer",
+        "linformer",
+        "classify",
+        "mamba",
+    ]);
+    assert!(!out.exists());
+}
+
+#[test]
 fn command_lines_that_cannot_be() {
     let teacher = shared().teacher.join("best");
     let train = &shared().train;
@@ -206,7 +308,20 @@ fn command_lines_that_cannot_be() {
     .refused(&["--initial"]);
     caldera(["finetune", "--train", text(train)]).refused(&["--model"]);
     caldera(["finetune", "--model", text(&encoder())]).refused(&["--train"]);
-    caldera(["eval", "--model", text(&teacher)]).refused(&["--data"]);
+    let (teacher, unlabelled) = (text(&teacher), ["--unlabelled", text(train)]);
+    let convert = [
+        "convert",
+        "--teacher",
+        teacher,
+        "--initial",
+        teacher,
+        "--guide",
+    ];
+    for guide in ["unguided", "trajectory", "hybrid"] {
+        let run = caldera(convert.into_iter().chain([guide]).chain(unlabelled));
+        run.refused(&["--train"]);
+    }
+    caldera(["eval", "--model", teacher]).refused(&["--data"]);
 }
 
 #[test]

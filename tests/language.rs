@@ -266,8 +266,12 @@ fn bad_input_is_told_by_name() {
         &["generate", "--model", model, "--prompt", ""],
         &["prompt is empty"],
     );
-    let long = "lake ".repeat(200);
-    refused(&["generate", "--model", model, "--prompt", &long], &["128"]);
+    let long = folder.path().join("long.txt");
+    fs::write(&long, "lake ".repeat(200)).unwrap();
+    refused(
+        &["generate", "--model", model, "--prompt-file", text(&long)],
+        &["long.txt", "128"],
+    );
     refused(
         &[
             "generate",
@@ -284,6 +288,23 @@ fn bad_input_is_told_by_name() {
     refused(
         &["generate", "--model", text(&classifier), "--prompt", "a"],
         &["bert-tiny", "writes no text", "language model"],
+    );
+    // A tokenizer without a letter, and one that makes nothing of blanks.
+    let lacking = copy_model(&best, &folder.path().join("lacking"));
+    let mut tokenizer = read_json(&best.join("tokenizer.json"));
+    let vocabulary = tokenizer["model"]["vocab"].as_object_mut().unwrap();
+    assert!(vocabulary.remove("Q").is_some());
+    fs::write(lacking.join("tokenizer.json"), tokenizer.to_string()).unwrap();
+    refused(
+        &["generate", "--model", text(&lacking), "--prompt", "A Queen"],
+        &["--prompt", "tokenizer.json", "“Q”", "character 3"],
+    );
+    let words = json!({"version": "1.0", "added_tokens": [], "pre_tokenizer": {"type": "Whitespace"},
+        "model": {"type": "WordLevel", "vocab": {"[UNK]": 0, "lake": 1}, "unk_token": "[UNK]"}});
+    fs::write(lacking.join("tokenizer.json"), words.to_string()).unwrap();
+    refused(
+        &["generate", "--model", text(&lacking), "--prompt", "  "],
+        &["--prompt", "at least one token", "tokenizer.json"],
     );
     // A tokenizer that can give tokens for which the tables have no rows.
     let foreign = copy_model(&best, &folder.path().join("foreign"));
@@ -330,6 +351,11 @@ fn bad_input_is_told_by_name() {
     };
     refused_all(with(&["--block-length", "512"]), &["block_length", "128"]);
     refused_all(with(&["--mixer", "linformer"]), &["mixer", "mamba"]);
+    let more = text(&world().train);
+    refused_all(
+        with(&["--unlabelled", more]),
+        &["data.unlabelled", "train.txt", "--train"],
+    );
     let broken = folder.path().join("broken.txt");
     fs::write(&broken, b"fine\n\xff\xfe").unwrap();
     refused(

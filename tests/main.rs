@@ -6,9 +6,12 @@
 mod bad_data;
 mod bad_models;
 mod language;
+mod pairs;
 mod program;
 mod reference;
 mod resume;
 mod samples;
 mod speech;
+mod tasks;
+mod transcribe;
 mod walk;

@@ -3,13 +3,13 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
 use crate::{
     program::{caldera, command, text},
-    samples::{Shared, encoder, shared},
+    samples::{Shared, encoder, parse, shared},
 };
 
 /// How a run is cut off.
@@ -19,6 +19,8 @@ pub enum Cut {
     Kill,
     /// Ctrl-C, which saves.
     Interrupt,
+    /// SIGTERM, as a scheduler or a shutdown sends it; saves too.
+    Terminate,
 }
 
 /// Arguments of a run without `--out`; enough steps to be caught half way.
@@ -152,15 +154,23 @@ fn cut_off(arguments: &[String], run: &Path, cut: Cut) -> bool {
             child.wait().unwrap();
             running
         }
-        Cut::Interrupt => {
-            // The standard library sends no signal but SIGKILL.
-            Command::new("kill")
-                .args(["-INT", &child.id().to_string()])
-                .status()
-                .unwrap();
+        Cut::Interrupt | Cut::Terminate => {
+            let signal = match cut {
+                Cut::Terminate => "-TERM",
+                _ => "-INT",
+            };
+            send(signal, &child);
             child.wait().unwrap().code() == Some(130)
         }
     }
+}
+
+/// The standard library sends no signal but SIGKILL.
+fn send(signal: &str, child: &Child) {
+    Command::new("kill")
+        .args([signal, &child.id().to_string()])
+        .status()
+        .unwrap();
 }
 
 /// Runs to the end, and again with a cut and `--resume`: `last/` and `best/` are the same.
@@ -202,6 +212,60 @@ pub fn resume_equals_unbroken(arguments: Vec<String>, cut: Cut) {
 #[cfg(unix)]
 fn an_interrupted_fine_tuning_goes_on() {
     resume_equals_unbroken(finetune(), Cut::Interrupt);
+}
+
+#[test]
+#[cfg(unix)]
+fn a_terminated_fine_tuning_goes_on() {
+    resume_equals_unbroken(finetune(), Cut::Terminate);
+}
+
+/// As `nohup` starts it.
+#[test]
+#[cfg(unix)]
+fn a_run_that_outlives_its_terminal_is_not_stopped_with_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    let caldera = command(with_out(finetune(), &run));
+    let mut child = Command::new("sh")
+        .args(["-c", "trap '' HUP; exec \"$@\"", "sh"])
+        .arg(caldera.get_program())
+        .args(caldera.get_args())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    while !run.join("metrics.jsonl").is_file() {
+        assert!(child.try_wait().unwrap().is_none(), "it did not begin");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    send("-HUP", &child);
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+/// Without validation data and `--save-every`, every epoch's end saves.
+#[test]
+fn a_run_without_validation_saves_at_every_epoch() {
+    let folder = tempfile::tempdir().unwrap();
+    let (run, encoder) = (folder.path().join("run"), encoder());
+    let words = ["finetune", "--model", text(&encoder), "--epochs", "3"];
+    let data = ["--train", text(&shared().train), "--device", "cpu"];
+    caldera(
+        words
+            .into_iter()
+            .chain(data)
+            .chain(["--out", text(&run), "--batch-size", "32"]),
+    )
+    .succeeded();
+    let metrics = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
+    let saved: Vec<u64> = metrics
+        .lines()
+        .map(parse)
+        .filter(|line| line["event"] == "saved" && line["kind"] == "state")
+        .map(|line| line["step"].as_u64().unwrap())
+        .collect();
+    // 96 examples are three steps an epoch.
+    assert_eq!(saved, [3, 6, 9]);
 }
 
 #[test]

@@ -29,7 +29,9 @@ pub mod speech;
 pub mod text;
 pub mod tokenizer;
 
-pub use checkpoint::{Checkpoint, StoredDtype, StoredTensor, WeightDtype};
+pub use checkpoint::{
+    Checkpoint, DeviceTensors, StoredDtype, StoredTensor, WeightDtype, WeightStream,
+};
 pub use convert::{
     BiMamba2Options, ConvertOptions, MambaOptions, ProjectionInit, convert, convert_to_bimamba2,
     convert_to_mamba,

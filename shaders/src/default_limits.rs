@@ -1,14 +1,14 @@
 //! Every kernel on a wgpu device that was granted exactly WebGPU's default limits.
 
 use burn::tensor::wgpu::{WgpuSetup, wgpu};
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 
 use crate::cases::{check, fixtures};
 use crate::fixture::Case;
 use crate::gradcheck::{adapter, values};
 use crate::{
-    block_on, conv1d, gelu, layer_norm, linear, linear_attention_step, rotary,
-    softmax_attention_step,
+    Half, block_on, conv1d, gelu, layer_norm, linear, linear_attention_step, rotary,
+    softmax_attention_step, widen,
 };
 
 fn device() -> Option<Device> {
@@ -94,6 +94,13 @@ fn every_kernel_runs_within_the_default_limits() {
     );
     let turned = (query + key + value).sum().backward();
     let (x, weight) = (tensor([70, 96]), tensor([40, 96]));
+    let halves = TensorData::new(vec![0x3c00_c000u32; 3], [3]);
+    let halves = Tensor::<1, Int>::from_data(halves, (&device, DType::U32));
+    let wide = widen(halves, 5, Half::F16).into_data();
+    assert_eq!(
+        wide.try_to_vec::<f32>().unwrap(),
+        [-2.0, 1.0, -2.0, 1.0, -2.0]
+    );
     let row = |width: usize| tensor([1, width]).reshape([width]);
     let y = layer_norm(x.clone(), row(96), row(96), 1e-5);
     let y = gelu(linear(y, weight.clone(), Some(row(40))));

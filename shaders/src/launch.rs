@@ -320,19 +320,6 @@ fn unroll(lines: &[&str]) -> String {
     out
 }
 
-/// Whether the device of `tensor` is a software adapter (lavapipe, SwiftShader) or hardware too old for subgroups.
-///
-/// There a read of workgroup memory costs far more than a register, so kernels give each invocation more of the work.
-pub fn is_software(tensor: &CubeTensor) -> bool {
-    // CubeCL offers plane operations on everything but adapters of type CPU.
-    !tensor
-        .client
-        .properties()
-        .features
-        .plane
-        .contains(cubecl::ir::features::Plane::Ops)
-}
-
 /// Splits a number of workgroups over x and y so that neither exceeds [`MAX_WORKGROUPS`].
 pub fn fold(groups: usize) -> (u32, u32) {
     let y = groups.div_ceil(MAX_WORKGROUPS).max(1);

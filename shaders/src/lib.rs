@@ -6,6 +6,7 @@
 //!
 //! * [`lengths`]: how long each sample of a padded batch is,
 //! * [`launch`]: WGSL templates, checked against WebGPU's default limits before they run,
+//! * [`tuning`]: what kind of adapter the kernels are laid out for, and the switch that forces one,
 //! * [`tolerance`], [`fixture`], [`cases`]: comparison with numerical reference cases, natively and in a browser.
 
 pub mod adamw;
@@ -38,7 +39,10 @@ pub mod selective_scan;
 pub mod softmax_attention;
 pub mod ssd;
 pub mod sum_of_squares;
+mod timestamps;
 pub mod tolerance;
+pub mod tuning;
+pub mod widen;
 
 pub use adamw::{AdamWStep, adamw_step};
 pub use causal_conv1d::{ConvOutput, causal_conv1d, causal_conv1d_step};
@@ -60,3 +64,6 @@ pub use softmax_attention::decode::softmax_attention_step;
 pub use softmax_attention::softmax_attention;
 pub use ssd::{SsdInput, SsdOutput, ssd, ssd_step};
 pub use sum_of_squares::sum_of_squares;
+pub use timestamps::GpuWindow;
+pub use tuning::{Tuning, force_tuning};
+pub use widen::{Half, widen};

@@ -11,7 +11,7 @@ const keys = (object) => Object.keys(object).sort();
 
 /** The export's shape is a promise to whoever reads it. */
 function checkResult(result, { engine, lengths, runs }) {
-  assert.deepEqual(keys(result), ['adapter', 'browser', 'crossover_length', 'pair', 'points', 'versions']);
+  assert.deepEqual(keys(result), ['adapter', 'browser', 'crossover_length', 'date', 'pair', 'points', 'prepare_ms', 'runs_asked', 'source', 'versions']);
   assert.equal(result.adapter.engine, engine);
   assert.match(result.browser, /\d/);
   assert.equal(result.pair, 'fixture');
@@ -19,11 +19,16 @@ function checkResult(result, { engine, lengths, runs }) {
   assert.equal(result.versions.burn, locked, 'web/src/engine/mod.rs names the version of Burn');
   assert.deepEqual(result.points.map(({ length, model }) => [length, model]), lengths.flatMap((length) => [[length, 'transformer'], [length, 'linear']]));
   for (const point of result.points) {
-    assert.deepEqual(keys(point), ['first_ms', 'length', 'median_ms', 'model', 'p10_ms', 'p90_ms', 'peak_bytes', 'runs']);
+    const device = result.adapter.timestamps ? ['device_ms'] : [];
+    assert.deepEqual(keys(point), [...device, 'first_ms', 'forwards', 'length', 'median_ms', 'model', 'p10_ms', 'p90_ms', 'peak_bytes', 'runs']);
+    if (device.length && point.device_ms !== null) assert.ok(point.device_ms > 0 && point.device_ms < 10 * point.p90_ms, JSON.stringify(point));
     assert.equal(point.runs, runs);
     assert.ok(point.p10_ms > 0 && point.p10_ms <= point.median_ms && point.median_ms <= point.p90_ms, JSON.stringify(point));
     assert.ok(point.first_ms > 0 && Number.isInteger(point.peak_bytes) && point.peak_bytes > 0, JSON.stringify(point));
   }
+  assert.deepEqual(result.source, { kind: 'shipped', name: 'fixture' });
+  assert.ok(Date.now() - new Date(result.date) < 600_000 && result.prepare_ms > 0 && result.runs_asked === runs, JSON.stringify(result));
+  assert.ok(result.points.every(({ forwards }) => Number.isInteger(forwards) && forwards > 0));
   assert.ok(result.crossover_length === null || Number.isInteger(result.crossover_length));
 }
 
@@ -139,7 +144,7 @@ describe('on the CPU engine', () => {
     checkResult(JSON.parse(json), { engine: 'cpu', lengths: [16, 32], runs: 2 });
     const [, csv] = await save('save-csv');
     assert.equal(csv.trim().split('\n').length, 5);
-    assert.match(csv, /^length,model,median_ms,p10_ms,p90_ms,first_ms,runs,peak_bytes\n16,transformer,/);
+    assert.match(csv, /^length,model,median_ms,p10_ms,p90_ms,first_ms,runs,peak_bytes,forwards\n16,transformer,/);
     await page.close();
   });
 

@@ -3,6 +3,7 @@
 //!
 //! Start at [`config::RunConfig`] and [`cald`].
 
+pub mod allocator;
 pub mod batches;
 pub mod bench;
 pub mod cald;

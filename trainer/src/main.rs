@@ -6,5 +6,6 @@ static ALLOCATOR: caldera_trainer::bench::memory::CountingAllocator =
     caldera_trainer::bench::memory::CountingAllocator;
 
 fn main() -> std::process::ExitCode {
+    caldera_trainer::allocator::keep_freed_memory();
     caldera_trainer::commands::main()
 }

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
+use crate::report::write_whole;
+
 /// Said once, before the first step.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunStart {
@@ -252,21 +254,21 @@ impl JsonLines {
         } else {
             Vec::new()
         };
+        let mut text = String::new();
+        for line in &kept {
+            text += &as_text(line)?;
+        }
+        // As a whole: a stop in here would cost what earlier runs have measured.
+        write_whole(path, text.as_bytes())?;
         let file = OpenOptions::new()
-            .create(true)
-            .write(true)
-            .truncate(true)
+            .append(true)
             .open(path)
             .with_context(|| format!("{}: cannot be written", path.display()))?;
-        let mut out = Self {
+        Ok(Self {
             file,
             path: path.into(),
             error: None,
-        };
-        for line in &kept {
-            out.write(line);
-        }
-        Ok(out)
+        })
     }
 
     /// Adds a line.
@@ -274,9 +276,9 @@ impl JsonLines {
         if self.error.is_some() {
             return;
         }
-        let written = serde_json::to_string(line)
+        let written = as_text(line)
             .map_err(std::io::Error::from)
-            .and_then(|text| self.file.write_all(format!("{text}\n").as_bytes()));
+            .and_then(|text| self.file.write_all(text.as_bytes()));
         self.error = written.err();
     }
 
@@ -289,6 +291,10 @@ impl JsonLines {
             None => Ok(()),
         }
     }
+}
+
+fn as_text(line: &MetricsLine) -> serde_json::Result<String> {
+    Ok(format!("{}\n", serde_json::to_string(line)?))
 }
 
 /// Reads `metrics.jsonl`; a last line that was cut off is left out.
@@ -329,12 +335,21 @@ mod tests {
         let mut text = std::fs::read_to_string(&path).unwrap();
         text.truncate(text.len() - 7);
         std::fs::write(&path, text).unwrap();
-        JsonLines::open(&path, 3).unwrap().close().unwrap();
+        // Somebody who still reads the file keeps the one that was there.
+        let before = File::open(&path).unwrap();
+        let mut out = JsonLines::open(&path, 3).unwrap();
         let steps: Vec<u64> = read_metrics(&path)
             .unwrap()
             .iter()
             .map(MetricsLine::step)
             .collect();
         assert_eq!(steps, [1, 2, 3]);
+        assert_eq!(BufReader::new(before).lines().count(), 5);
+        out.write(&MetricsLine::Step(StepRecord {
+            step: 4,
+            ..Default::default()
+        }));
+        out.close().unwrap();
+        assert_eq!(read_metrics(&path).unwrap().len(), 4);
     }
 }

@@ -1,11 +1,13 @@
 //! What training asks of a model, whatever its family.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use burn::tensor::Device;
 use caldera_models::{Checkpoint, LanguageModel, Parameters, SpeechModel, TextModel};
+
+use crate::config::Task;
 
 /// A model that can be trained, followed, saved and loaded.
 pub trait Model: Parameters + Clone {
@@ -77,12 +79,19 @@ pub fn kind_of(folder: &Path) -> Result<ModelKind> {
 /// # Errors
 /// As [`kind_of`].
 pub fn kind_in(path: &Path) -> Result<ModelKind> {
+    kind_by(&settings_in(path)?, path)
+}
+
+fn settings_in(path: &Path) -> Result<serde_json::Value> {
     let text = std::fs::read_to_string(path)
         .with_context(|| format!("{}: cannot be read", path.display()))?;
     // A bare Infinity, as Python writes it into some of these files, is not of interest here.
-    let config: serde_json::Value = serde_json::from_str(&text.replace("Infinity", "1e308"))
-        .with_context(|| format!("{}: not a JSON object", path.display()))?;
-    match config["model_type"].as_str() {
+    serde_json::from_str(&text.replace("Infinity", "1e308"))
+        .with_context(|| format!("{}: not a JSON object", path.display()))
+}
+
+fn kind_by(settings: &serde_json::Value, path: &Path) -> Result<ModelKind> {
+    match settings["model_type"].as_str() {
         Some("bert" | "roberta" | "xlm-roberta" | "camembert") => Ok(ModelKind::Text),
         Some("gpt_neox" | "mamba" | "mamba2") => Ok(ModelKind::Language),
         Some("wav2vec2") => Ok(ModelKind::Speech),
@@ -94,13 +103,36 @@ pub fn kind_in(path: &Path) -> Result<ModelKind> {
     }
 }
 
-/// Whether a model folder, or a config.json, is of a speech model. Not where it cannot be read: that is told later.
+/// The config.json of a model folder, or one that is named itself.
+fn config_of(source: &Path) -> PathBuf {
+    match source.is_dir() {
+        true => source.join("config.json"),
+        false => source.into(),
+    }
+}
+
+/// The kind of a model folder, or of a config.json. None where it cannot be read: that is told later.
+pub(crate) fn kind_at(source: &Path) -> Option<ModelKind> {
+    kind_in(&config_of(source)).ok()
+}
+
+/// Whether a model folder, or a config.json, is of a speech model.
 pub(crate) fn is_speech(source: Option<&Path>) -> bool {
-    source.is_some_and(|path| {
-        let kind = match path.is_dir() {
-            true => kind_of(path),
-            false => kind_in(path),
-        };
-        matches!(kind, Ok(ModelKind::Speech))
+    source.and_then(kind_at) == Some(ModelKind::Speech)
+}
+
+/// The task that a model folder, or a config.json, is made for, with words on why. None where it cannot be read.
+pub(crate) fn task_of(source: &Path) -> Option<(Task, &'static str)> {
+    let path = config_of(source);
+    let settings = settings_in(&path).ok()?;
+    let recognises = || {
+        let named = settings["architectures"].as_array();
+        named.is_some_and(|names| names.iter().any(|name| name == "Wav2Vec2ForCTC"))
+    };
+    Some(match kind_by(&settings, &path).ok()? {
+        ModelKind::Text => (Task::Classify, "an encoder of texts"),
+        ModelKind::Language => (Task::Lm, "a language model"),
+        ModelKind::Speech if recognises() => (Task::Ctc, "a Wav2Vec2ForCTC"),
+        ModelKind::Speech => (Task::Classify, "a speech model, but no Wav2Vec2ForCTC"),
     })
 }

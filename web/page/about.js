@@ -1,5 +1,5 @@
 // What stands above both models' results: the pair's facts and its samples.
-import { bytes, percent } from './words.js';
+import { bytes } from './words.js';
 
 const $ = (id) => document.getElementById(id);
 
@@ -10,28 +10,17 @@ export function element(name, className, ...children) {
   return node;
 }
 
-const METRICS = { wer: 'word error rate', cer: 'character error rate' };
-
-const SHARES = new Set(['accuracy', 'agreement', 'cer', 'wer']);
-
-const scores = (table = {}) => Object.entries(table)
-  .filter(([name]) => name !== 'examples')
-  .map(([name, value]) => `${METRICS[name] ?? name.replaceAll('_', ' ')} ${SHARES.has(name) && value <= 1 ? percent(value) : Number(value.toPrecision(4))}`).join(', ');
-
-/** One paragraph about the loaded pair: what it does, how well, from what. */
+/** What the loaded pair does, in a sentence, and from what it was made, to unfold. */
 export function showPair({ pair, name }) {
   const about = [];
-  if (pair.description) about.push(pair.description);
-  const [teacher, student] = [scores(pair.scores?.teacher), scores(pair.scores?.student)];
-  const examples = pair.scores?.teacher?.examples;
-  if (teacher && student) about.push(`On ${examples ? `${examples} held-out examples` : 'held-out data'}: transformer ${teacher}; linear model ${student}.`);
-  const data = pair.data?.name ? `Data: ${pair.data.name}${pair.data.licence ? ` (${pair.data.licence})` : ''}.` : '';
-  if (data) about.push(data);
+  if (pair.data?.name) about.push(`Data: ${pair.data.name}${pair.data.licence ? ` (${pair.data.licence})` : ''}.`);
   if (pair.licence) about.push(`Weights: ${pair.licence}.`);
   const size = (pair.files ?? []).reduce((sum, file) => sum + file.size, 0);
-  if (size) about.push(`${bytes(size)}.`);
-  if (!about.length) about.push(`“${name}” has no pair.json: its files were taken as they are, unchecked.`);
-  $('pair-about').textContent = about.join(' ');
+  if (size) about.push(`${bytes(size)} in ${pair.files.length} files.`);
+  const first = pair.description || (about.length ? '' : `“${name}” has no pair.json: its files were taken as they are, unchecked.`);
+  $('pair-about').textContent = first;
+  $('pair-more').hidden = !about.length;
+  $('pair-facts').textContent = about.length ? [pair.description, ...about].filter(Boolean).join(' ') : '';
 }
 
 /** A button for each sample in `container`. */

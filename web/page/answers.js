@@ -25,12 +25,13 @@ function bars(probabilities) {
 }
 
 /**
- * Both answers, {label, probabilities, ms, passes} each, with what `fine` says of one; `loaded` has the models' facts.
+ * Both answers, {label, probabilities, ms, passes, first} each, with what `fine` says of one; `loaded` has the models' facts.
  * An answer without probabilities is a text.
  */
 export function showAnswers(container, answers, loaded, fine) {
   for (const role of ROLES) {
-    const { label, probabilities, ms, passes } = answers[role];
+    const { label, probabilities, ms, passes, first } = answers[role];
+    const counted = passes > 1 ? `median of ${passes} passes` : `one pass${first ? ', the first' : ''}`;
     const words = element('strong', '', label || 'nothing');
     if (!label) words.className = 'none';
     // A long text scrolls within its place.
@@ -38,14 +39,15 @@ export function showAnswers(container, answers, loaded, fine) {
     body(container, role).replaceChildren(
       element('p', probabilities.length ? 'label' : 'label heard', words, element('span', 'took', time(ms))),
       ...(probabilities.length ? [bars(probabilities)] : []),
-      element('p', 'fine', `${fine(answers[role])}${passes > 1 ? ` · median of ${passes} passes` : ''} · ${modelLine(loaded[role])}`),
+      element('p', 'fine', `${fine(answers[role])} · ${counted} · ${modelLine(loaded[role])}`),
     );
   }
 }
 
-/** A sentence on both under their answers; `same` marks it. */
-export function showAgreement(id, { same, words }) {
+/** A sentence on both under their answers; `same` marks it. Who hears the page is told both answers with it, in one go. */
+export function showAgreement(id, { same, words }, answers) {
   const line = document.getElementById(id);
-  line.textContent = words;
+  const [transformer, linear] = ROLES.map((role) => `${answers[role].label || 'nothing'} in ${time(answers[role].ms)}`);
+  line.replaceChildren(element('span', 'sr-only', `Transformer: ${transformer}; linear model: ${linear}. `), words);
   line.dataset.agree = same;
 }

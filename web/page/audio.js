@@ -11,9 +11,9 @@ function offline(length, rate) {
   }
 }
 
-/** The mean of all channels. */
-function mono(buffer) {
-  const samples = buffer.getChannelData(0).slice();
+/** The mean of all channels, of the first `length` samples. */
+function mono(buffer, length) {
+  const samples = buffer.getChannelData(0).slice(0, length);
   for (let channel = 1; channel < buffer.numberOfChannels; channel += 1) {
     const more = buffer.getChannelData(channel);
     for (let i = 0; i < samples.length; i += 1) samples[i] += more[i];
@@ -31,8 +31,11 @@ function cutOff(bytes) {
   return size + 8 > view.byteLength && size < 0xffffff00 ? 'the file ends early, and what is there is heard' : '';
 }
 
-/** {samples, note} of a file's `bytes` (an ArrayBuffer), as one channel at `rate`; `name` is for messages. */
-export async function decode(bytes, rate, name) {
+/**
+ * {samples, note, cut} of a file's `bytes` (an ArrayBuffer), as one channel at `rate`, of `most` seconds at the most; `cut` are the seconds of a file that has more.
+ * `name` is for messages.
+ */
+export async function decode(bytes, rate, name, most = Infinity) {
   if (!bytes.byteLength) throw new Error(`${name}: the file is empty; choose another`);
   if (bytes.byteLength > MOST_BYTES) {
     throw new Error(`${name}: the file has ${Math.round(bytes.byteLength / 1e6)} MB, and this page reads up to ${MOST_BYTES / 1e6}; choose a shorter clip`);
@@ -47,7 +50,8 @@ export async function decode(bytes, rate, name) {
     throw new Error(`${name}: this browser finds no audio in it that it can read; choose a WAV, FLAC, MP3, Ogg or M4A file`);
   }
   if (!buffer.length) throw new Error(`${name}: it holds no sound, its length is 0; record or export it again`);
-  return { samples: mono(buffer), note };
+  const length = Math.min(buffer.length, most * rate);
+  return { samples: mono(buffer, length), note, cut: length < buffer.length ? buffer.length / rate : 0 };
 }
 
 /** Samples of one channel at `from` samples a second, brought to `to`. */

@@ -1,5 +1,5 @@
 // The comparison over context: what is measured in which order, and what is made of it. No page in here.
-import { byLength, chance, crossover, growth, number, ROLES, share, SLOPE, summarise } from './sweep.js';
+import { byLength, chance, crossover, even, growth, number, quantile, roughly, ROLES, share, SLOPE, summarise } from './sweep.js';
 
 /** One timed batch of steps lasts about this long, so that a rounded clock and the read weigh little. */
 const BATCH_MS = 60;
@@ -8,6 +8,9 @@ const MOST_STEPS = 64;
 const LONGEST_PREFILL_MS = 20_000;
 /** A prefill that took less than this is run once more: the first one compiled or fetched what it needs. */
 const SHORT_MS = 4000;
+/** One that takes less than this then is run so often in all, and the median counts. */
+const BRIEF_MS = 500;
+const PREFILLS = 3;
 
 /** Contexts are kept from their prefill to the last round as long as they all take no more than this. */
 const KEEP_BYTES = 400e6;
@@ -27,12 +30,29 @@ const expected = (role, length, before) => (before ? before.ms * (length / befor
  * `report({done, total, text, points})` after each step; a raised `signal` ends it after the step under way, and the
  * rounds that are whole by then are kept.
  */
-export async function runDecodeSweep({ call, lengths, runs, report, signal }) {
-  let points = [];
-  const total = lengths.length * (2 * 3 + 2 * runs);
+export async function runDecodeSweep(given) {
+  const { call, signal } = given;
+  const whole = { points: [] };
+  try {
+    await measure(given, whole);
+  } catch (error) {
+    if (!signal?.aborted || error !== signal.reason) {
+      // Nobody waits for it: the engine may be gone, and why is what counts.
+      call('release', {}).catch(() => {});
+      throw error;
+    }
+  }
+  await call('release', {});
+  return whole.points;
+}
+
+/** Puts the points of all whole rounds into `whole`. */
+async function measure({ call, lengths, runs, report, signal }, whole) {
+  const total = lengths.length * (2 * (2 + PREFILLS) + 2 * runs);
   let done = 0;
   const step = async (text, work) => {
-    report({ done, total, text, points });
+    signal?.throwIfAborted();
+    report({ done, total, text, points: whole.points });
     const value = await work();
     done += 1;
     return value;
@@ -40,65 +60,68 @@ export async function runDecodeSweep({ call, lengths, runs, report, signal }) {
   const before = {};
   let kept = 0;
   const rows = [];
-  try {
-    for (const length of lengths) {
-      const row = { length, kept: true };
-      const context = `Context of ${number(length)}`;
-      for (const role of ROLES) {
-        if (signal?.aborted) return points;
-        const one = row[role] = { times: [] };
-        const name = role === 'linear' ? 'linear model' : 'transformer';
-        const prefill = expected(role, length, before[role]) <= LONGEST_PREFILL_MS;
-        const hold = () => call('hold', { role, length, prefill });
-        one.held = await step(`${context}: ${prefill ? 'first prefill' : 'memory'} of the ${name}`, hold);
-        one.first_ms = one.held.first_ms;
-        if (prefill && one.held.prefill_ms < SHORT_MS) one.held = await step(`${context}: prefill of the ${name}`, hold);
-        else done += 1;
-        if (prefill) before[role] = { length, ms: one.held.prefill_ms };
-        const warm = await step(`${context}: warming up the ${name}`, () => call('decode', { role, length, tokens: 2 }));
-        // The steps of a batch lie close to the context that they stand for.
-        const most = Math.max(1, Math.min(MOST_STEPS, Math.floor(length / 8)));
-        one.tokens = Math.max(1, Math.min(most, Math.round(BATCH_MS / Math.max(warm, 0.01))));
-        kept += one.held.state_bytes;
+  for (const [at, length] of lengths.entries()) {
+    const row = { length, kept: true };
+    const context = `Context of ${number(length)}`;
+    // What both need is built by whoever comes first: the other one at the next context.
+    for (const role of at % 2 ? [...ROLES].reverse() : ROLES) {
+      const one = row[role] = { times: [] };
+      const name = role === 'linear' ? 'linear model' : 'transformer';
+      const prefill = expected(role, length, before[role]) <= LONGEST_PREFILL_MS;
+      const hold = () => call('hold', { role, length, prefill });
+      one.held = await step(`${context}: ${prefill ? 'first prefill' : 'memory'} of the ${name}`, hold);
+      one.first_ms = one.held.first_ms;
+      const times = [];
+      const again = () => prefill && (times.length ? times[0] < BRIEF_MS && times.length < PREFILLS : one.held.prefill_ms < SHORT_MS);
+      while (again()) {
+        one.held = await step(`${context}: prefill of the ${name}`, hold);
+        times.push(one.held.prefill_ms);
       }
-      row.kept = kept <= KEEP_BYTES;
-      if (!row.kept) {
-        for (const role of ROLES) kept -= row[role].held.state_bytes;
-        await call('release', { length });
-      }
-      rows.push(row);
+      done += PREFILLS - times.length;
+      if (times.length) one.held.prefill_ms = quantile(times.sort((a, b) => a - b), 0.5);
+      if (prefill) before[role] = { length, ms: one.held.prefill_ms };
+      const warm = await step(`${context}: warming up the ${name}`, () => call('decode', { role, length, tokens: 2 }));
+      // The steps of a batch lie close to the context that they stand for.
+      const most = Math.max(1, Math.min(MOST_STEPS, Math.floor(length / 8)));
+      one.tokens = Math.max(1, Math.min(most, Math.round(BATCH_MS / Math.max(warm, 0.01))));
+      kept += one.held.state_bytes;
     }
-    for (let run = 0; run < runs && !signal?.aborted; run += 1) {
-      for (const row of rows) {
-        const { length } = row;
-        // In turn, and each goes first every other time.
-        for (const role of run % 2 ? [...ROLES].reverse() : ROLES) {
-          if (signal?.aborted) break;
-          const { tokens, times } = row[role];
-          times.push(await step(`Run ${run + 1} of ${runs}: context of ${number(length)}`, async () => {
-            if (!row.kept) await call('hold', { role, length, prefill: false });
-            return call('decode', { role, length, tokens });
-          }));
-        }
-        if (!row.kept) await call('release', { length });
-      }
-      // A round that was broken off counts for none.
-      if (rows.every((row) => ROLES.every((role) => row[role].times.length > run))) points = rows.flatMap((row) => pointsOf(row, run + 1));
-      report({ done, total, text: `Run ${run + 1} of ${runs}`, points });
+    row.kept = kept <= KEEP_BYTES;
+    if (!row.kept) {
+      for (const role of ROLES) kept -= row[role].held.state_bytes;
+      await call('release', { length });
     }
-  } finally {
-    await call('release', {});
+    rows.push(row);
   }
-  return points;
+  for (let run = 0; run < runs; run += 1) {
+    for (const row of rows) {
+      const { length } = row;
+      // In turn, and each goes first every other time.
+      for (const role of run % 2 ? [...ROLES].reverse() : ROLES) {
+        const { tokens, times } = row[role];
+        times.push(await step(`Run ${run + 1} of ${runs}: context of ${number(length)}`, async () => {
+          if (!row.kept) {
+            await call('hold', { role, length, prefill: false });
+            signal?.throwIfAborted();
+          }
+          return call('decode', { role, length, tokens });
+        }));
+      }
+      if (!row.kept) await call('release', { length });
+    }
+    // Only now: a round that was broken off counts for none.
+    whole.points = rows.flatMap((row) => pointsOf(row, run + 1));
+    report({ done, total, text: `Run ${run + 1} of ${runs}`, points: whole.points });
+  }
 }
 
 /** Both models' points of a context, by their first `runs` runs. */
 function pointsOf(row, runs) {
   return ROLES.map((model) => {
-    const { times, held, first_ms } = row[model];
+    const { times, tokens, held, first_ms } = row[model];
     const figures = summarise(times.slice(0, runs));
     return {
-      length: row.length, model, ...figures, first_ms, runs, peak_bytes: held.peak_bytes,
+      length: row.length, model, ...figures, first_ms, runs, peak_bytes: held.peak_bytes, forwards: tokens,
       prefill_ms: held.prefill_ms, decode_ms_per_token: figures.median_ms, state_bytes: held.state_bytes };
   });
 }
@@ -109,14 +132,14 @@ export function decodeInWords(points) {
   if (!rows.length) return '';
   const cross = crossover(points);
   const [[shortest], [longest, row]] = [rows[0], rows.at(-1)];
+  const holds = `holds ${share(row.transformer.state_bytes / row.linear.state_bytes, 'memory')}`;
+  if (even(row)) return `At a context of ${number(longest)} tokens both models take the same time for a token; the linear model ${holds}.`;
   let words;
   if (cross === null) words = `At a context of ${number(longest)} tokens the transformer writes faster`;
-  else if (cross === shortest) words = rows.length > 1 ? `The linear model writes faster at every context from ${number(cross)} tokens on` : `At a context of ${number(cross)} tokens the linear model writes faster`;
-  else words = `From a context of about ${number(cross)} tokens on, the linear model writes faster`;
-  const time = row.transformer.median_ms / row.linear.median_ms;
-  const memory = row.transformer.state_bytes / row.linear.state_bytes;
-  words += `${cross === null ? ':' : `; at ${number(longest)}`} ${cross === null ? 'the linear model' : 'it'} takes ${share(time, 'time a token')} and holds ${share(memory, 'memory')}.${chance(row)}`;
-  return words;
+  else if (cross !== shortest) words = `From a context of about ${roughly(cross)} tokens on, the linear model writes faster`;
+  else words = rows.length > 1 ? `The linear model writes faster at every context from ${number(cross)} tokens on` : `At a context of ${number(cross)} tokens the linear model writes faster`;
+  const time = share(row.transformer.median_ms / row.linear.median_ms, 'time for a token');
+  return `${words}${cross === null ? ': the linear model' : `; at ${number(longest)} it`} takes ${time} and ${holds}.${chance(row)}`;
 }
 
 /** How both grow with the context, in a sentence; nothing for a single context. */

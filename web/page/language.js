@@ -1,6 +1,7 @@
 // The tab of language models: one prompt, two texts, one after the other so that each has the device for itself.
 import { element, showSamples } from './about.js';
 import { body, wait } from './answers.js';
+import { enable } from './controls.js';
 import { decodeInWords, defaultContexts, growthInWords, runDecodeSweep } from './decode.js';
 import { number, ROLES, TOKENS } from './sweep.js';
 import { bytes, modelLine, time } from './words.js';
@@ -14,7 +15,8 @@ const STOPS = {
 
 const perSecond = (ms) => (ms ? `${Number((1000 / ms).toPrecision(3)).toLocaleString('en-US')} tokens/s` : '–');
 
-/** What a pair writes by itself when it is opened takes no longer than this for each model. */
+/** What a pair writes by itself when it is opened: enough to see both speeds, and no longer than this for each model. */
+const FIRST_TOKENS = 40;
 const FIRST_MS = 4000;
 
 /** A card with the prompt in it, and how to fill in the rest as it comes. */
@@ -34,15 +36,27 @@ function card(role, prompt, facts) {
   story.setAttribute('role', 'group');
   story.setAttribute('aria-label', `${NAMES[role]}’s text`);
   body('texts', role).replaceChildren(element('dl', 'figures', speedBox, prefillBox, heldBox), story, fine);
+  // News of a fast model come many to a frame, and each that was shown would lay the page out once more.
+  let [unseen, last, frame] = ['', null, 0];
+  const draw = () => {
+    frame = 0;
+    if (!last) return;
+    words.append(unseen);
+    unseen = '';
+    prefill.textContent = time(last.prefill_ms);
+    speed.textContent = perSecond(last.decode_ms_per_token);
+    held.textContent = bytes(last.state_bytes);
+    story.scrollTop = story.scrollHeight;
+  };
   return {
-    news({ text, prefill_ms, decode_ms_per_token, state_bytes }) {
-      words.append(text);
-      prefill.textContent = time(prefill_ms);
-      speed.textContent = perSecond(decode_ms_per_token);
-      held.textContent = bytes(state_bytes);
-      story.scrollTop = story.scrollHeight;
+    news(news) {
+      unseen += news.text;
+      last = news;
+      frame ||= requestAnimationFrame(draw);
     },
     done({ tokens, prompt_tokens, stop }, why = STOPS[stop]) {
+      cancelAnimationFrame(frame);
+      draw();
       fine.textContent = `${number(prompt_tokens)} + ${number(tokens)} tokens, ${why} · ${modelLine(facts)}`;
     },
   };
@@ -89,8 +103,7 @@ export const language = {
   },
 
   allow(free) {
-    $('write').disabled = !free;
-    for (const button of $('prompts').children) button.disabled = !free;
+    for (const button of [$('write'), ...$('prompts').children]) enable(button, free);
   },
 
   clear() {
@@ -127,6 +140,8 @@ export const language = {
     const { signal } = this.writing = new AbortController();
     const { loaded } = page;
     const [prompt, options] = [$('prompt').value, this.options()];
+    const short = Boolean(ready) && options.max_new_tokens > FIRST_TOKENS;
+    if (short) options.max_new_tokens = FIRST_TOKENS;
     page.allow(false);
     $('stop').hidden = false;
     $('comparison').textContent = '';
@@ -147,7 +162,8 @@ export const language = {
             late ||= Boolean(ready) && news.tokens > 1 && performance.now() - first > FIRST_MS;
             if (late) page.interrupt();
           });
-          filled.done(texts[role], texts[role].stop === 'asked' && late ? `stopped after ${time(FIRST_MS)} on opening` : undefined);
+          const { stop } = texts[role];
+          filled.done(texts[role], stop === 'asked' && late ? `stopped after ${time(FIRST_MS)} on opening` : stop === 'length' && short ? 'a short text on opening' : undefined);
           // Another pair has been brought in between.
           if (page.loaded !== loaded) return false;
         } catch (error) {
@@ -171,6 +187,7 @@ export const language = {
       return false;
     } finally {
       this.writing = null;
+      if (document.activeElement === $('stop')) $('write').focus();
       $('stop').hidden = true;
     }
   },

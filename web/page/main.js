@@ -1,14 +1,27 @@
 // The page: starts the engine, loads pairs, and ties tabs and forms to them.
 import { showPair } from './about.js';
+import { makeRun } from './archive.js';
+import { enable } from './controls.js';
+import { makeCopy } from './copy.js';
 import { takeFiles } from './drop.js';
 import { EngineClient } from './engine.js';
 import { language } from './language.js';
-import { asked, baseOf, shipped } from './pairs.js';
-import { prepare, showResults } from './results.js';
+import { makeLoads } from './loads.js';
+import { keepPair, renewed, stayUsable } from './offline.js';
+import { makeOutcome } from './outcome.js';
+import { makeOwn } from './own.js';
+import { asked, baseOf, shipped, sourceOf } from './pairs.js';
+import { makeCheck, showScores } from './quality.js';
+import { prepare } from './results.js';
+import { settingsOf } from './share.js';
 import { speech } from './speech.js';
-import { parseLengths, toCsv, toResult } from './sweep.js';
+import { say, sayProgress } from './status.js';
+import { parseLengths, toResult } from './sweep.js';
 import { makeTabs } from './tabs.js';
 import { text } from './text.js';
+import { arithmetic } from './theory.js';
+import { brokenOff, noteLoading } from './unfinished.js';
+import { whileVisible } from './visibility.js';
 import { adapterLine, browser, bytes } from './words.js';
 
 /** What the tabs are for, in their order; elements with data-kind belong to those that it names. */
@@ -16,43 +29,46 @@ const kinds = [text, language, speech];
 
 const $ = (id) => document.getElementById(id);
 const parameters = new URLSearchParams(location.search);
-const engine = new EngineClient();
+// Whoever is at work hears of a failure by the next call.
+const engine = new EngineClient((error) => { if (free) failed(error, page.reload); });
 
-/** What the engine said of itself, the loaded pair, the last sweep. */
+/** The engine that is asked for, and where that was. */
+let wish = { engine: parameters.get('engine'), why: 'asked for in the address' };
+/** What the engine said of itself, the loaded pair. */
 let started = null;
 let loaded = null;
-let result = null;
 let measuring = null;
+/** Whether nobody uses the engine. */
+let free = false;
 /** The tab's kind, every shipped pair, and the lengths of the address until another tab is chosen. */
 let kind = kinds[0];
 let pairs = [];
 let lengthsAsked = parameters.get('lengths');
+/** The pair whose load ended with the tab. */
+let suspect = brokenOff();
 
-/** The one line that says what goes on; `state` is working, ready or error. */
-function say(text, state = 'ready', retry = null) {
-  $('status').textContent = text;
-  $('state').dataset.state = state;
-  $('retry').hidden = !retry;
-  $('retry').onclick = retry;
-  if (state !== 'working') $('progress').hidden = true;
-}
-
-/** Buttons that need a free engine; most need a loaded pair too. */
-function allow(free) {
-  $('run').disabled = !(free && loaded);
-  $('pair-select').disabled = !free || ['none', undefined].includes($('pair-select').selectedOptions[0]?.value);
-  kind.allow(Boolean(free && loaded));
+/** Buttons that need a free engine; most need a loaded pair too. Another pair can be picked at any time. */
+function allow(value) {
+  free = value;
+  const usable = Boolean(free && loaded);
+  enable($('run'), usable);
+  kind.allow(usable);
+  check.allow(usable);
   tabs.allow(free);
 }
 
-/** Shows an error and a way on: after a fatal one a fresh engine is started first. */
-function failed(error, again) {
-  const way = error.fatal ? ' The button starts the engine again.' : '';
-  say(`${error.message}${/[.!?]$/.test(error.message) ? '' : '.'}${way}`, 'error', async () => {
-    if (error.fatal && !(await start())) return;
-    await again();
-  });
-  allow(!error.fatal);
+/** Shows an error and a way on. A fatal one has taken the engine and what was loaded with it: `again` begins with a fresh one. */
+function failed(error, again, action = error.action) {
+  if (error.fatal) loaded = null;
+  const way = error.fatal ? ' “Try again” starts the engine anew.' : '';
+  const onCpu = () => {
+    wish = { engine: 'cpu', why: 'chosen here, in place of the GPU' };
+    engine.stop();
+    loaded = null;
+    again();
+  };
+  say(`${error.message}${/[.!?]$/.test(error.message) ? '' : '.'}${way}`, 'error', again, action, error.cpu ? onCpu : null);
+  allow(true);
 }
 
 const tabs = makeTabs($('tabs'), kinds, (id) => {
@@ -69,6 +85,7 @@ function turnTo(next) {
   prepare(kind.view);
   const names = pairs.filter(({ task }) => kind.fits(task)).map(({ name }) => name);
   $('pair-select').replaceChildren(...names.map((name) => new Option(name, name)));
+  $('pair-select').disabled = !names.length;
 }
 
 /** Adds a pair to the list, chosen. */
@@ -76,48 +93,61 @@ function offer(label, value) {
   const select = $('pair-select');
   [...select.options].filter((option) => [value, 'none'].includes(option.value)).forEach((option) => option.remove());
   select.append(new Option(label, value, true, true));
+  select.disabled = false;
 }
 
 async function start() {
   say('Starting the engine…', 'working');
-  try {
-    started = await engine.start(parameters.get('engine'));
-  } catch (error) {
-    failed(error, choose);
-    return false;
-  }
+  started = await engine.start(wish.engine, wish.why);
   const { adapter, versions } = started;
   $('adapter').textContent = adapterLine(adapter);
   $('adapter').dataset.engine = adapter.engine;
-  if (adapter.software) $('adapter').dataset.software = '';
+  $('adapter').toggleAttribute('data-software', adapter.software);
   $('versions').textContent = `Caldera ${versions.caldera} · Burn ${versions.burn} · ${browser()}`;
-  return true;
 }
+
+const loads = makeLoads(engine, {
+  start,
+  say: (text) => say(text, 'working'),
+  stopped(again) {
+    loaded = null;
+    noteLoading();
+    kind.clear();
+    say('Stopped. Choose another pair, or load this one again.', 'ready', again, 'Load it again');
+    allow(true);
+  },
+});
 
 /** Loads a pair `from` {base} or {files}, runs its first sample, and says so. True where all went well. */
 async function load(from, name) {
-  // The engine takes one call after another: what is under way there ends first.
-  measuring?.abort();
-  measuring = loaded = null;
+  const again = () => load(from, name);
+  const place = from.address ?? from.base;
+  endMeasuring();
+  loaded = null;
   allow(false);
   kind.clear();
-  $('results').hidden = true;
-  say(name ? `Loading the pair “${name}”…` : 'Loading your pair…', 'working');
-  try {
-    const reply = await engine.call('load', { from, name }, ({ text, done, total }) => {
-      $('progress').hidden = false;
-      $('progress').value = total ? done / total : 0;
-      // The line is a live region: one message a stage, the bar tells the rest.
-      if ($('status').dataset.stage !== text) say(`${text} (${bytes(total)} in all)…`, 'working');
-      $('status').dataset.stage = text;
-    });
-    loaded = { ...reply, name: reply.pair.name || name };
-  } catch (error) {
-    failed(error, () => load(from, name));
+  outcome.clear();
+  const before = suspect;
+  suspect = null;
+  if (place && place === before) {
+    say(`The browser closed this page while “${name}” was loading, most likely for want of memory. Choose a smaller pair, or load it again.`, 'error', again, 'Load it again');
+    allow(true);
     return false;
-  } finally {
-    delete $('status').dataset.stage;
   }
+  noteLoading(place);
+  let reply;
+  try {
+    reply = await loads.anew('load', { from, name }, {
+      doing: name ? `Loading the pair “${name}”…` : 'Loading your pair…', again,
+      news: ({ text, done, total, size }) => sayProgress(text, total ? done / total : 0, size ? ` (${bytes(size)} in all)` : '') });
+  } catch (error) {
+    noteLoading();
+    failed(error, again);
+    return false;
+  }
+  if (!reply) return false;
+  noteLoading();
+  loaded = { ...reply, name: reply.pair.name || name, source: sourceOf(from, name) };
   const own = kinds.find(({ id }) => id === loaded.transformer.kind);
   if (own !== kind) {
     // The visitor's own files, or an unlisted pair that the address names: only now it is known what they are.
@@ -127,17 +157,20 @@ async function load(from, name) {
     kind.clear();
   }
   showPair(loaded);
+  showScores(loaded);
   const most = kind.maxLength(loaded);
   $('lengths').value = lengthsAsked ?? kind.defaultLengths(most).join(', ');
   $('lengths-hint').textContent = kind.limit(most);
   $('lengths-hint').classList.remove('warn');
   kind.show(loaded);
   const { read_ms: read, prepare_ms: prepared } = loaded.times;
-  return kind.run(`“${loaded.name}” is ready: read in ${(read / 1000).toFixed(1)} s, prepared in ${(prepared / 1000).toFixed(1)} s.`);
+  const notices = loaded.notices.map((notice) => ` ${notice}`).join('');
+  allow(true);
+  return kind.run(`“${loaded.name}” is ready: read in ${(read / 1000).toFixed(1)} s, prepared in ${(prepared / 1000).toFixed(1)} s.${notices}`);
 }
 
 async function sweep() {
-  if (!loaded || measuring) return;
+  if (!loaded || !free) return;
   // Files may be dropped meanwhile, and another pair with them.
   const [pair, { view, limit }] = [loaded, kind];
   const most = kind.maxLength(pair);
@@ -150,60 +183,64 @@ async function sweep() {
     say(`Nothing to measure: ${refused.join(' ') || 'give at least one length.'}`, 'error');
     return;
   }
-  measuring = new AbortController();
-  const { signal } = measuring;
+  const mine = measuring = new AbortController();
+  const { signal } = mine;
   allow(false);
-  $('cancel').hidden = false;
-  $('meter').hidden = false;
+  measures(true);
   say(`Measuring ${lengths.length === 1 ? 'one length' : `${lengths.length} lengths`}…`, 'working');
-  const gather = (points) => toResult({
-    adapter: started.adapter, browser: browser(), versions: started.versions, pair: pair.name, points });
+  const theory = arithmetic(pair);
+  const { source, times: { prepare_ms } } = pair;
+  const gather = (points) => makeRun({ kind: kind.id, theory, result: toResult({
+    adapter: started.adapter, browser: browser(), versions: started.versions, pair: pair.name,
+    date: new Date().toISOString(), source, prepare_ms, runs_asked: runs, points }) });
   let shown = '';
+  outcome.show(gather([]), lengths);
   try {
     const points = await kind.runSweep({
-      call: (method, given) => engine.call(method, given),
-      lengths, runs, signal,
+      call: whileVisible((method, given) => engine.call(method, given), {
+        signal,
+        pause: () => say('Paused: this tab is hidden, and its figures would not count. The comparison goes on when it is shown again.', 'working'),
+        resume: () => say('Measuring goes on…', 'working'),
+      }),
+      timestamps: started.adapter.timestamps, lengths, runs, signal,
       report: ({ done, total, text, points: sofar }) => {
         $('sweep-progress').value = done / total;
         $('sweep-doing').textContent = text;
         const state = `${sofar.length} ${sofar.at(-1)?.runs}`;
-        if (sofar.length && state !== shown && loaded === pair) { shown = state; showResults(gather(sofar), view); }
+        if (sofar.length && state !== shown && loaded === pair) { shown = state; outcome.show(gather(sofar), lengths); }
       },
     });
     if (loaded !== pair) return;
-    result = gather(points);
-    if (points.length) showResults(result, view);
-    publish(result);
+    outcome.finish(gather(points));
+    if (measuring !== mine) return;
     say(signal.aborted ? 'Stopped; what was measured until then is kept.' : 'The comparison is done.');
     allow(true);
   } catch (error) {
-    if (loaded === pair) failed(error, error.fatal ? page.reload : sweep);
+    if (loaded !== pair) return;
+    outcome.fail();
+    if (measuring === mine) failed(error, error.fatal ? page.reload : sweep);
   } finally {
-    measuring = null;
-    $('cancel').hidden = true;
-    $('meter').hidden = true;
+    if (measuring === mine) endMeasuring();
   }
-  if (loaded === pair) allow($('state').dataset.state === 'ready');
 }
 
-/** The JSON where programs that drive this page find it. */
-function publish(data) {
-  let node = $('result');
-  if (!node) {
-    node = document.createElement('script');
-    node.type = 'application/json';
-    node.id = 'result';
-    document.body.append(node);
-  }
-  node.textContent = JSON.stringify(data);
+/** Nothing is measured any more: what goes on of a sweep is not the page's any longer. */
+function endMeasuring() {
+  if (!measuring) return;
+  measuring.abort();
+  measuring = null;
+  measures(false);
 }
 
-function save(text, type, name) {
-  const link = document.createElement('a');
-  link.href = URL.createObjectURL(new Blob([text], { type }));
-  link.download = name;
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+/** Measuring begins or ends: one button takes the other's place, and its focus. */
+function measures(on) {
+  const [comes, goes] = on ? ['cancel', 'run'] : ['run', 'cancel'];
+  const focused = document.activeElement === $(goes);
+  $(comes).hidden = false;
+  if (focused) $(comes).focus();
+  $(goes).hidden = true;
+  $('meter').hidden = !on;
+  $('lengths-hint').hidden = on && !$('lengths-hint').classList.contains('warn');
 }
 
 /** The pair last asked for, for another try after a failure. */
@@ -212,15 +249,21 @@ function loadPair(from, name) {
   last = { from, name };
   return load(from, name);
 }
-const loadShipped = (name) => loadPair({ base: baseOf(name) }, name);
+async function loadShipped(name) {
+  const fine = await loadPair({ base: baseOf(name) }, name);
+  if (fine) keepPair(name).then(showCopy);
+  return fine;
+}
 
 /** Loads the first pair of the tab. */
 async function loadFirst() {
   const name = $('pair-select').options[0]?.value;
   if (name) return loadShipped(name);
-  measuring?.abort();
-  measuring = loaded = last = null;
+  loads.overtake();
+  endMeasuring();
+  loaded = last = null;
   kind.clear();
+  outcome.clear();
   $('pair-select').replaceChildren(new Option('none shipped', 'none'));
   $('pair-about').textContent = $('lengths-hint').textContent = '';
   $('own').open = true;
@@ -232,16 +275,27 @@ async function loadFirst() {
 
 /** Lists the shipped pairs and loads the one that the address asks for, else the first of its tab, else the first. */
 async function choose() {
+  allow(false);
   pairs = await shipped();
+  const given = kinds.find(({ id }) => id === parameters.get('tab'));
+  // Pairs can be picked whatever becomes of the engine.
+  turnTo(given ?? kinds[0]);
+  const late = loads.overtake();
+  try {
+    await loads.awake();
+  } catch (error) {
+    if (!late()) failed(error, choose);
+    return false;
+  }
+  if (late()) return false;
+  if (parameters.has('model')) return own.propose(parameters.get('model'));
   let wanted;
   try {
     wanted = asked(parameters);
   } catch (error) {
-    turnTo(kind);
     failed(error, () => { parameters.delete('pair'); return choose(); });
     return false;
   }
-  const given = kinds.find(({ id }) => id === parameters.get('tab'));
   const listed = pairs.find(({ name }) => name === wanted);
   const first = listed ?? (given ? null : pairs[0]);
   turnTo(first ? kinds.find((one) => one.fits(first.task)) : given ?? kinds[0]);
@@ -265,23 +319,41 @@ function bring(files) {
 /** What a tab may do with the page. */
 const page = {
   call: (method, given, news) => engine.call(method, given, news),
+  anew: loads.anew,
   interrupt: () => engine.interrupt(),
   reload: () => (last ? load(last.from, last.name) : choose()),
-  say, allow, failed,
+  /** The address may have asked for what cannot be had. */
+  forgetAsked: () => { for (const name of ['model', 'pair']) parameters.delete(name); },
+  halt: endMeasuring,
+  say, allow, failed, offer, loadPair,
   get loaded() { return loaded; },
-  get busy() { return Boolean(measuring); },
+  get busy() { return !free; },
 };
 for (const one of kinds) one.connect(page);
-takeFiles({ bring, receive }, (error) => failed(error, choose));
+const check = makeCheck(page);
+const outcome = makeOutcome((id) => kinds.find((one) => one.id === id).view,
+  ({ result }, opened) => settingsOf(result, pairs.map(({ name }) => name), opened));
+const own = makeOwn(page);
+const showCopy = makeCopy();
+takeFiles({ bring, receive }, (error) => say(`${error.message}.`, 'error'));
 
-$('pair-select').addEventListener('change', ({ target }) => { if (target.value) loadShipped(target.value); });
+$('pair-select').addEventListener('change', ({ target: { value } }) => {
+  const address = own.address(value);
+  if (address) own.bring(address);
+  else if (value) loadShipped(value);
+});
 $('sweep-form').addEventListener('submit', (event) => { event.preventDefault(); sweep(); });
-$('cancel').addEventListener('click', () => measuring?.abort());
-$('save-json').addEventListener('click', () => save(`${JSON.stringify(result, null, 2)}\n`, 'application/json', `caldera-${result.pair}.json`));
-$('save-csv').addEventListener('click', () => save(toCsv(result), 'text/csv', `caldera-${result.pair}.csv`));
+$('cancel').addEventListener('click', () => {
+  measuring?.abort();
+  say('Stopping after the pass under way…', 'working');
+});
 
 // Tests and curious visitors: the engine by hand.
-globalThis.caldera = { call: (method, given) => engine.call(method, given) };
+globalThis.caldera = { call: (method, given, news) => engine.call(method, given, news) };
 
 if (parameters.has('runs')) $('runs').value = parameters.get('runs');
-if (await start() && await choose() && parameters.get('autorun') === 'sweep') await sweep();
+if (!(await renewed())) {
+  const ready = await choose();
+  if (ready && parameters.get('autorun') === 'sweep') await sweep();
+  stayUsable().then(showCopy);
+}

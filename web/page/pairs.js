@@ -29,6 +29,12 @@ export function asked(parameters) {
   return name;
 }
 
+/** Where a pair came from, to be kept with its results; `from` as source.js takes it. */
+export function sourceOf({ files, address }, name) {
+  if (files) return { kind: 'files' };
+  return address ? { kind: 'address', address } : { kind: 'shipped', name };
+}
+
 /** Files of an <input>, with their paths. */
 export const chosen = (input) => [...input.files].map((file) => ({ path: file.webkitRelativePath || file.name, file }));
 

@@ -1,4 +1,5 @@
-// A small chart on logarithmic axes, drawn as SVG: a line and a band for each model, the crossover marked.
+// A small chart on logarithmic axes, drawn as SVG: a line and a band for each model, the crossover marked; thin and dashed
+// lines beside them for what was measured before and for theory.
 import { number } from './sweep.js';
 
 const SVG = 'http://www.w3.org/2000/svg';
@@ -22,12 +23,12 @@ function ticks(low, high) {
 }
 
 /**
- * Draws into `container`, anew on every change of its width.
- * series: [{key: 't'|'l', name, points: [{x, y, low, high}]}]; format(value) words a y value; cross is {x, y} or null; axis names the x axis,
- * unit what it counts.
+ * Draws into `container`, anew on every change of its width. `what` has
+ * series: [{key: 't'|'l', name, points: [{x, y, low, high}]}]; beside: [{key, style: 'past'|'theory', points: [{x, y}]}], lines of
+ * their own without marks; format(value) words a y value; cross is {x, y} or null; axis names the x axis, unit what it counts.
  */
-export function plot(container, { series, format, cross, label, axis = 'length in tokens', unit = 'tokens' }) {
-  const draw = () => render(container, series, format, cross, label, axis, unit);
+export function plot(container, what) {
+  const draw = () => container.replaceChildren(chart(Math.max(240, container.clientWidth), what));
   container.redraw?.disconnect();
   let width = 0;
   container.redraw = new ResizeObserver(() => {
@@ -38,16 +39,21 @@ export function plot(container, { series, format, cross, label, axis = 'length i
   container.redraw.observe(container);
 }
 
-function render(container, series, format, cross, label, axis, unit) {
-  const width = Math.max(240, container.clientWidth);
-  const height = Math.round(Math.min(320, Math.max(220, width * 0.62)));
+/** How high a chart of this width is; the style sheet keeps as much room for it. */
+export const heightOf = (width) => Math.round(Math.min(320, Math.max(220, width * 0.62)));
+
+/** The chart itself; `plot` says what is in it. */
+export function chart(width, { series, beside = [], format, cross, label, axis = 'length in tokens', unit = 'tokens' }) {
+  const height = heightOf(width);
   const margin = { top: 18, right: 16, bottom: 38, left: 58 };
   const svg = document.createElementNS(SVG, 'svg');
   svg.setAttribute('viewBox', `0 0 ${width} ${height}`);
   svg.setAttribute('role', 'img');
   svg.setAttribute('aria-label', label);
-  const all = series.flatMap((one) => one.points);
-  const xs = [...new Set(all.map((point) => point.x))].sort((a, b) => a - b);
+  const all = [...series, ...beside].flatMap((one) => one.points);
+  // A theory's points are there for a smooth line, not to be read off.
+  const marked = [...series, ...beside.filter(({ style }) => style === 'past')].flatMap((one) => one.points);
+  const xs = [...new Set(marked.map((point) => point.x))].sort((a, b) => a - b);
   const ys = all.flatMap((point) => [point.low ?? point.y, point.high ?? point.y]).filter((value) => value > 0);
   let [low, high] = [Math.min(...ys) / 1.25, Math.max(...ys) * 1.25];
   if (high / low < 4) { const centre = Math.sqrt(low * high); [low, high] = [centre / 2, centre * 2]; }
@@ -78,6 +84,9 @@ function render(container, series, format, cross, label, axis, unit) {
   }
 
   const path = (points, value) => points.map((point, i) => `${i ? 'L' : 'M'}${x(point.x).toFixed(1)} ${y(value(point)).toFixed(1)}`).join('');
+  for (const { key, style, points } of beside) {
+    add(add(svg, 'g', { class: `beside ${style} ${key}` }), 'path', { class: 'line', d: path(points, (point) => point.y) });
+  }
   for (const { key, points } of series) {
     const group = add(svg, 'g', { class: `series ${key}` });
     if (points.length > 1 && points[0].low !== undefined) {
@@ -110,5 +119,5 @@ function render(container, series, format, cross, label, axis, unit) {
     hover.setAttribute('visibility', 'visible');
   });
   svg.addEventListener('pointerleave', () => hover.setAttribute('visibility', 'hidden'));
-  container.replaceChildren(svg);
+  return svg;
 }

@@ -3,6 +3,7 @@ import { showSamples } from './about.js';
 import { against, onClasses, onTranscripts } from './agreement.js';
 import { showAgreement, showAnswers, wait } from './answers.js';
 import { decode, play, resample } from './audio.js';
+import { enable } from './controls.js';
 import { record } from './microphone.js';
 import { byLength, growth, inWords, number, runSweep, SLOPE } from './sweep.js';
 import { waveform } from './waveform.js';
@@ -57,7 +58,7 @@ export const speech = {
     cells: (point) => [time(point.median_ms), `${time(point.p10_ms)} – ${time(point.p90_ms)}`, time(point.first_ms), bytes(point.peak_bytes)],
   },
 
-  /** {name, samples, cut, text, credit}: what was heard last; and what runs at the moment. */
+  /** {name, samples, rate, cut, text, credit}: what was heard last; and what runs at the moment. */
   clip: null,
   recording: null,
   playing: null,
@@ -70,10 +71,9 @@ export const speech = {
   },
 
   allow(free) {
-    $('record').disabled = !free && !this.recording;
-    $('audio').disabled = !free;
-    $('play').disabled = !free && !this.playing;
-    for (const button of $('clips').children) button.disabled = !free;
+    enable($('record'), free || this.recording !== null);
+    enable($('play'), free || this.playing !== null);
+    for (const control of [$('audio'), ...$('clips').children]) enable(control, free);
   },
 
   /** Another pair or tab comes: nothing is recorded or played any longer. */
@@ -96,27 +96,19 @@ export const speech = {
 
   draw() {
     const { clip } = this;
-    const length = clip ? clip.samples.length / this.rate : 0;
+    const length = clip ? clip.samples.length / clip.rate : 0;
     waveform($('wave'), clip?.samples ?? [], clip ? `Waveform: ${clip.name}, ${seconds(length)}` : 'Waveform: no clip yet');
-    const parts = clip ? [clip.name, seconds(length), `${number(this.rate)}\u00a0samples a second`] : ['No clip yet.'];
+    const parts = clip ? [clip.name, seconds(length), `${number(clip.rate)}\u00a0samples a second`] : ['No clip yet.'];
     if (clip?.note) parts.push(clip.note);
     if (clip?.cut) parts.push(`only the first ${seconds(length)} of ${seconds(clip.cut)} are heard`);
     if (clip?.credit) parts.push(clip.credit);
     $('wave-caption').textContent = parts.join(' · ');
   },
 
-  get rate() { return this.page.loaded?.transformer.sampling_rate; },
+  /** A file's sound as the pair takes it, cut to what fits. */
+  decode: (bytes, name, loaded) => decode(bytes, loaded.transformer.sampling_rate, name, speech.maxLength(loaded)),
 
-  /** Puts a clip in place, cut to what fits. */
-  take(clip) {
-    const length = this.page.loaded && this.maxLength(this.page.loaded) * this.rate;
-    const cut = clip.samples.length > length ? clip.samples.length / this.rate : 0;
-    this.clip = { ...clip, cut, samples: cut ? clip.samples.slice(0, length) : clip.samples };
-    $('play').hidden = false;
-    this.draw();
-  },
-
-  /** Gets a clip by `get` and has it heard; what cannot be had is said, and the clip before stays. */
+  /** Gets a clip by `get(loaded)` and has it heard; what cannot be had is said, and the clip before stays. */
   async hear(doing, get, ready) {
     const { page } = this;
     const { loaded } = page;
@@ -136,21 +128,23 @@ export const speech = {
     }
     if (page.loaded !== loaded) return false;
     const before = this.clip;
-    this.take(clip);
-    return this.run(ready, before);
+    this.clip = { ...clip, rate: loaded.transformer.sampling_rate };
+    $('play').hidden = false;
+    this.draw();
+    return this.listen(ready, before);
   },
 
   /** An audio file of the visitor's own. */
   read(file) {
-    return this.hear(`Reading ${file.name}…`, async () => ({
-      name: file.name, ...await decode(await file.arrayBuffer(), this.rate, file.name) }));
+    return this.hear(`Reading ${file.name}…`, async (loaded) => ({
+      name: file.name, ...await this.decode(await file.arrayBuffer(), file.name, loaded) }));
   },
 
   /** A sample of the pair. */
   sample({ audio, text, label, credit }, ready) {
     return this.hear(`Reading the sample ${audio}…`, async (loaded) => {
       const read = await this.page.call('clip', { path: audio });
-      const decoded = await decode(read.buffer, loaded.transformer.sampling_rate, audio);
+      const decoded = await this.decode(read.buffer, audio, loaded);
       return { ...decoded, name: `Sample ${audio.split('/').at(-1)}`, text: loaded.transformer.transcribes ? text : label ?? text, credit };
     }, ready);
   },
@@ -169,6 +163,8 @@ export const speech = {
     const { loaded } = page;
     if (!loaded || page.busy || this.recording) return;
     this.playing?.();
+    const most = Math.min(RECORDING, this.maxLength(loaded));
+    const rate = loaded.transformer.sampling_rate;
     let dropped = false;
     let running = null;
     // Stands from the first click on, so that there is one recording at a time.
@@ -177,15 +173,15 @@ export const speech = {
     page.say('Asking for the microphone…', 'working');
     let heard;
     try {
-      running = await record(Math.min(RECORDING, this.maxLength(loaded)), ({ level, seconds: length }) => {
+      running = await record(most, ({ level, seconds: length }) => {
         $('level').value = level;
-        $('elapsed').textContent = `${length.toFixed(1)} s of ${RECORDING} s`;
+        $('elapsed').textContent = `${length.toFixed(1)} s of ${most} s`;
       });
       if (dropped) running.stop();
       else {
         $('record').textContent = 'Stop';
         $('level-box').hidden = false;
-        page.say(`Recording, up to ${RECORDING} seconds; the button stops it.`, 'working');
+        page.say(`Recording, up to ${most} seconds; the button stops it.`, 'working');
       }
       heard = await running.done;
     } catch (error) {
@@ -200,10 +196,10 @@ export const speech = {
     page.allow(true);
     if (!heard) return;
     const silent = heard.samples.every((sample) => Math.abs(sample) < SILENCE);
-    const words = heard.full ? ` The recording was stopped at ${RECORDING} seconds.` : silent ? ' The recording is silent: is the microphone switched off?' : '';
+    const words = heard.full ? ` The recording was stopped at ${most} seconds.` : silent ? ' The recording is silent: is the microphone switched off?' : '';
     await this.hear('Reading the recording…', async () => {
       if (!heard.samples.length) throw new Error('Nothing was recorded: the microphone gave no sound before it was stopped');
-      return { name: 'Your recording', samples: await resample(heard.samples, heard.rate, loaded.transformer.sampling_rate) };
+      return { name: 'Your recording', samples: (await resample(heard.samples, heard.rate, rate)).slice(0, most * rate) };
     }, `Both models have listened.${words}`);
   },
 
@@ -211,7 +207,7 @@ export const speech = {
     if (this.playing) { this.playing(); return; }
     if (!this.clip) return;
     $('play').textContent = 'Stop playing';
-    const stop = play(this.clip.samples, this.rate, () => {
+    const stop = play(this.clip.samples, this.clip.rate, () => {
       // A clip that was stopped for the next one has nothing more to say.
       if (this.playing === stop) this.playing = null;
       $('play').textContent = 'Play';
@@ -219,19 +215,17 @@ export const speech = {
     this.playing = () => { this.playing = null; stop(); };
   },
 
-  /** What both hear; `ready` is what to say then. True where all went well, else the clip `before` comes back. */
-  async run(ready = 'Both models have listened.', before = null) {
-    const { page } = this;
-    if (!page.loaded || page.busy) return false;
-    if (!this.clip) {
-      if (this.samples[0]) return this.sample(this.samples[0], ready);
-      page.say(`${ready} Record something, or choose an audio file.`);
-      page.allow(true);
-      return true;
-    }
+  /** A pair has been opened: its first sample is heard. `ready` is what to say then; true where all went well. */
+  async run(ready) {
+    if (this.samples[0]) return this.sample(this.samples[0], ready);
+    this.page.say(`${ready} Record something, or choose an audio file.`);
+    return true;
+  },
+
+  /** What both hear in the clip; true where all went well, else the clip `before` comes back. */
+  async listen(ready = 'Both models have listened.', before = null) {
+    const { page, clip } = this;
     const { loaded } = page;
-    const { clip } = this;
-    page.allow(false);
     page.say('Both models are listening…', 'working');
     try {
       const answers = await page.call('hear', { samples: clip.samples });
@@ -239,7 +233,7 @@ export const speech = {
       showAnswers('heard', answers, loaded, ({ seconds: length, frames, ms }) =>
         `${seconds(length)} of sound, ${number(frames)} frames, ${number(Number((1000 * length / ms).toPrecision(2)))} times as fast as spoken`);
       const { same, words } = loaded.transformer.transcribes ? onTranscripts(answers) : onClasses(answers);
-      showAgreement('hearing', { same, words: words + against(clip.text, answers) });
+      showAgreement('hearing', { same, words: words + against(clip.text, answers) }, answers);
       page.say(ready);
       page.allow(true);
       return true;

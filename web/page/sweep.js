@@ -41,43 +41,74 @@ export function summarise(times) {
   return { median_ms: quantile(sorted, 0.5), p10_ms: quantile(sorted, 0.1), p90_ms: quantile(sorted, 0.9) };
 }
 
+/** How many forwards share one read, where one takes `ms`. */
+const batch = (ms) => Math.max(1, Math.min(MOST_FORWARDS, Math.round(BATCH_MS / Math.max(ms, 0.01))));
+
+/** Batches that the GPU's own timestamps are taken of. */
+const TIMESTAMPED = 3;
+
 /**
  * Runs the sweep. `call(method, params)` reaches the engine; `report({done, total, text, points})` after each step;
- * a raised `signal` ends it after the step under way, and what is whole by then is kept. `unit` is for what is said
- * meanwhile, and `more(length)` gives further columns of a point.
+ * a raised `signal` ends it after the pass under way, and what is whole by then is kept. `timestamps` says that the GPU tells
+ * its own time, `unit` is for what is said meanwhile, and `more(length)` gives further columns of a point.
  */
-export async function runSweep({ call, lengths, runs, report, signal, unit = TOKENS.unit, more = () => ({}) }) {
+export async function runSweep({ call, lengths, runs, report, signal, timestamps = false, unit = TOKENS.unit, more = () => ({}) }) {
   const points = [];
-  const total = lengths.length * (2 * 3 + 2 * runs);
+  const total = lengths.length * 2 * (4 + runs + (timestamps ? 1 : 0));
   let done = 0;
   const step = async (text, work) => {
+    signal?.throwIfAborted();
     report({ done, total, text, points });
     const value = await work();
     done += 1;
     return value;
   };
-  for (const length of lengths) {
-    if (signal?.aborted) break;
-    const of = Object.fromEntries(ROLES.map((role) => [role, { length, model: role, times: [] }]));
-    for (const role of ROLES) {
+  const name = (role) => (role === 'linear' ? 'linear model' : 'transformer');
+  /** Measures one length into `of`, where what there is stays when it is broken off. */
+  const measure = async (length, of, order) => {
+    for (const role of order) {
       const one = of[role];
-      const name = role === 'linear' ? 'linear model' : 'transformer';
-      one.first_ms = await step(`${length} ${unit}: first run of the ${name}`, () => call('measure', { role, length, forwards: 1 }));
-      one.peak_bytes = await step(`${length} ${unit}: memory of the ${name}`, () => call('peak', { role, length }));
-      const warm = await step(`${length} ${unit}: warming up the ${name}`, () => call('measure', { role, length, forwards: 1 }));
-      one.forwards = Math.max(1, Math.min(MOST_FORWARDS, Math.round(BATCH_MS / Math.max(warm, 0.01))));
+      one.first_ms = await step(`${length} ${unit}: first run of the ${name(role)}`, () => call('measure', { role, length, forwards: 1, once: true }));
+      one.peak_bytes = await step(`${length} ${unit}: memory of the ${name(role)}`, () => call('peak', { role, length }));
+      // Twice: the first says how many share a read, but the read itself weighs in it where a pass is short.
+      one.forwards = 1;
+      for (let warm = 0; warm < 2; warm += 1) {
+        const { forwards } = one;
+        one.forwards = batch(await step(`${length} ${unit}: warming up the ${name(role)}`, () => call('measure', { role, length, forwards })));
+      }
     }
-    for (let run = 0; run < runs && !signal?.aborted; run += 1) {
+    for (let run = 0; run < runs; run += 1) {
       // In turn, and each goes first every other time.
-      for (const role of run % 2 ? [...ROLES].reverse() : ROLES) {
+      for (const role of run % 2 ? [...order].reverse() : order) {
         const { forwards } = of[role];
         of[role].times.push(await step(`${length} ${unit}: run ${run + 1} of ${runs}`, () => call('measure', { role, length, forwards })));
       }
     }
+    for (const role of timestamps ? order : []) {
+      const { forwards } = of[role];
+      const values = await step(`${length} ${unit}: GPU timestamps of the ${name(role)}`, async () => {
+        const all = [];
+        for (let i = 0; i < TIMESTAMPED; i += 1) {
+          signal?.throwIfAborted();
+          all.push(await call('device', { role, length, forwards }));
+        }
+        return all.filter(Number.isFinite).sort((a, b) => a - b);
+      });
+      of[role].device = { device_ms: values.length ? quantile(values, 0.5) : null };
+    }
+  };
+  for (const [at, length] of lengths.entries()) {
+    const of = Object.fromEntries(ROLES.map((role) => [role, { length, model: role, times: [], device: {} }]));
+    try {
+      // What both need is built by whoever comes first: the other one at the next length.
+      await measure(length, of, at % 2 ? [...ROLES].reverse() : ROLES);
+    } catch (error) {
+      if (!signal?.aborted || error !== signal.reason) throw error;
+    }
     if (ROLES.some((role) => !of[role].times.length)) break;
     for (const role of ROLES) {
-      const { model, times, first_ms, peak_bytes } = of[role];
-      points.push({ length, model, ...summarise(times), first_ms, runs: times.length, peak_bytes, ...more(length) });
+      const { model, times, first_ms, forwards, peak_bytes, device } = of[role];
+      points.push({ length, model, ...summarise(times), first_ms, runs: times.length, peak_bytes, forwards, ...device, ...more(length) });
     }
     report({ done, total, text: `${length} ${unit} done`, points });
   }
@@ -93,13 +124,14 @@ export const byLength = (points) => {
 
 /**
  * The length from which on the linear model is faster at every greater measured length: the first measured one where it
- * always is, else read off between two measured lengths on logarithmic axes; null where it is not faster at the longest.
+ * always is, else read off between two measured lengths on logarithmic axes; null where it is not faster at the longest, or
+ * only by as little as is called the same time.
  */
 export function crossover(points) {
   const rows = byLength(points);
   let from = rows.length;
   while (from > 0 && rows[from - 1][1].linear.median_ms < rows[from - 1][1].transformer.median_ms) from -= 1;
-  if (from === rows.length) return null;
+  if (from === rows.length || even(rows.at(-1)[1])) return null;
   if (from === 0) return rows[0][0];
   const gap = ([, row]) => Math.log(row.linear.median_ms / row.transformer.median_ms);
   const [before, after] = [gap(rows[from - 1]), gap(rows[from])];
@@ -115,7 +147,7 @@ export const number = (value) => value.toLocaleString('en-US');
 export function share(value, what) {
   const plain = (factor) => (factor >= 9.5 ? Math.round(factor) : factor.toFixed(1).replace(/\.0$/, ''));
   if (Math.abs(Math.log(value)) < 0.03) return `the same ${what}`;
-  if (value < 1) return `${plain(1 / value)} times the ${what}`;
+  if (value < 0.95) return `${plain(1 / value)} times the ${what}`;
   return value < 1.95 ? `${Math.round(100 / value)} % of the ${what}` : `1/${plain(value)} of the ${what}`;
 }
 
@@ -150,32 +182,39 @@ export function growth(points) {
 /** What a slope is. */
 export const SLOPE = 'The slope is that of the straight line through the medians on logarithmic axes';
 
+/** Whether the linear model takes as long as the transformer, to what words can tell. */
+export const even = ({ transformer, linear }) => Math.abs(Math.log(transformer.median_ms / linear.median_ms)) < 0.03;
+
+/** A crossover in words: it is read off a line, and no more exact than this. */
+export const roughly = (length) => number(Number(length.toPrecision(2)));
+
 /** The result in a sentence or two. */
 export function inWords(points, unit = TOKENS.unit) {
   const rows = byLength(points);
   if (!rows.length) return '';
   const cross = crossover(points);
   const [longest, row] = rows.at(-1);
-  const time = row.transformer.median_ms / row.linear.median_ms;
+  const [first] = rows[0];
   const memory = row.transformer.peak_bytes / row.linear.peak_bytes;
-  let words;
-  if (cross === null) {
-    words = `Up to ${number(longest)} ${unit} the transformer is faster`;
-    words += rows.length > 1 ? ': the conversion does not pay for itself here.' : '.';
-  } else if (cross === rows[0][0]) {
-    words = rows.length > 1 ? `The linear model is faster at every length from ${number(cross)} ${unit} on.` : `At ${number(cross)} ${unit} the linear model is faster.`;
-  } else {
-    words = `From about ${number(cross)} ${unit} on, the linear model is faster.`;
+  const room = Number.isFinite(memory) && memory > 0 ? share(memory, 'working memory') : '';
+  const there = `${number(longest)}${unit === 's' ? ' s' : ''}`;
+  if (even(row)) {
+    const words = `At ${number(longest)} ${unit} both models take the same time${rows.length > 1 ? ': the conversion does not pay in time up to there' : ''}.`;
+    return room ? `${words} The linear model takes ${room}.` : words;
   }
-  words += ` At ${number(longest)} ${cross === null ? 'the linear model' : 'it'} takes ${share(time, 'time')}`;
-  words += Number.isFinite(memory) && memory > 0 ? ` and ${share(memory, 'working memory')}.` : '.';
-  words += chance(row);
-  return words;
+  const ahead = rows.some(([, { transformer, linear }]) => linear.median_ms < transformer.median_ms);
+  let words;
+  if (cross === null && rows.length === 1) words = `At ${number(longest)} ${unit} the transformer is faster.`;
+  else if (cross === null) words = `${ahead ? `At ${number(longest)}` : `Up to ${number(longest)}`} ${unit} the transformer is faster: the conversion does not pay for itself here.`;
+  else if (cross !== first) words = `From about ${roughly(cross)} ${unit} on, the linear model is faster.`;
+  else words = rows.length > 1 ? `The linear model is faster at every length from ${number(cross)} ${unit} on.` : `At ${number(cross)} ${unit} the linear model is faster.`;
+  const time = share(row.transformer.median_ms / row.linear.median_ms, 'time');
+  return `${words} At ${there} ${cross === null ? 'the linear model' : 'it'} takes ${time}${room ? ` and ${room}` : ''}.${chance(row)}`;
 }
 
-/** The JSON to export. */
-export function toResult({ adapter, browser, versions, pair, points }) {
-  return { adapter, browser, versions, pair, points, crossover_length: crossover(points) };
+/** The JSON to export. `more` says when, of what and how it was measured: `date`, `source` of the pair, `prepare_ms` of its kernels, `runs_asked`. */
+export function toResult({ adapter, browser, versions, pair, points, ...more }) {
+  return { adapter, browser, versions, pair, ...more, points, crossover_length: crossover(points) };
 }
 
 /** A line a point; a sweep may have columns of its own behind the common ones. */

@@ -2,6 +2,7 @@
 import { showSamples } from './about.js';
 import { onClasses } from './agreement.js';
 import { showAgreement, showAnswers, wait } from './answers.js';
+import { enable } from './controls.js';
 import { defaultLengths, inWords, number, runSweep, TOKENS } from './sweep.js';
 import { bytes, time } from './words.js';
 
@@ -46,8 +47,7 @@ export const text = {
   },
 
   allow(free) {
-    $('answer').disabled = !free;
-    for (const button of $('samples').children) button.disabled = !free;
+    for (const button of [$('answer'), ...$('samples').children]) enable(button, free);
   },
 
   clear() {
@@ -64,21 +64,24 @@ export const text = {
   /** Both answers; `ready` is what to say then. True where all went well. */
   async run(ready = 'Both models have answered.') {
     const { page } = this;
-    if (!page.loaded || page.busy) return false;
+    const { loaded } = page;
+    if (!loaded || page.busy) return false;
     page.allow(false);
     page.say('Both models are reading…', 'working');
     const question = { text: $('text').value, second: $('second-field').hidden ? '' : $('second').value };
     try {
       const answers = await page.call('answer', question);
-      showAnswers('answers', answers, page.loaded, ({ tokens, truncated }) => `${number(tokens)} tokens${truncated ? ', cut to what it takes' : ''}`);
-      const sample = page.loaded.pair.samples?.find(({ text }) => text === $('text').value);
+      // Another pair has been brought in between.
+      if (page.loaded !== loaded) return false;
+      showAnswers('answers', answers, loaded, ({ tokens, truncated }) => `${number(tokens)} tokens${truncated ? ', cut to what it takes' : ''}`);
+      const sample = loaded.pair.samples?.find(({ text }) => text === question.text);
       const { same, words } = onClasses(answers);
-      showAgreement('agreement', { same, words: `${words}${sample?.label ? ` The data says: ${sample.label}.` : ''}` });
+      showAgreement('agreement', { same, words: `${words}${sample?.label ? ` The data says: ${sample.label}.` : ''}` }, answers);
       page.say(ready);
       page.allow(true);
       return true;
     } catch (error) {
-      page.failed(error, error.fatal ? page.reload : () => this.run());
+      if (page.loaded === loaded) page.failed(error, error.fatal ? page.reload : () => this.run());
       return false;
     }
   },

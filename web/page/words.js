@@ -1,10 +1,10 @@
 // Numbers and facts in words. A number and its unit stay on one line (\u00a0).
 export { number } from './sweep.js';
 
-/** 0.004 → "4 µs", 12.3 → "12.3 ms", 4200 → "4.20 s". */
+/** 0.004 → "4 µs", 12.3 → "12.3 ms", 4200 → "4.2 s". */
 export function time(ms) {
-  if (ms < 0.1) return `${(ms * 1000).toPrecision(2)}\u00a0µs`;
-  if (ms < 1000) return `${ms >= 100 ? Math.round(ms) : Number(ms.toPrecision(3))}\u00a0ms`;
+  if (ms < 0.0995) return `${Number((ms * 1000).toPrecision(2))}\u00a0µs`;
+  if (ms < 999.5) return `${ms >= 100 ? Math.round(ms) : Number(ms.toPrecision(3))}\u00a0ms`;
   return `${Number((ms / 1000).toPrecision(3))}\u00a0s`;
 }
 
@@ -27,6 +27,15 @@ export function adapterLine(adapter) {
   const software = adapter.software ? ' A software adapter: its figures say nothing about a GPU.' : '';
   return `WebGPU on ${name}${extra}.${software}`;
 }
+
+/** The same for a run: what it was measured on, in a few words. */
+export function engineLine({ engine, vendor, architecture, device, description, software }) {
+  if (engine === 'cpu') return 'CPU engine, one thread';
+  return `WebGPU on ${[vendor, architecture, device].filter(Boolean).join(' ') || description || 'unnamed adapter'}${software ? ' (software adapter)' : ''}`;
+}
+
+/** "23 Nov 2026, 14:05", in the visitor's time zone. */
+export const moment = (date) => new Date(date).toLocaleString('en-GB', { day: 'numeric', month: 'short', year: 'numeric', hour: '2-digit', minute: '2-digit' });
 
 /** Name and version of the browser, as far as it tells. */
 export function browser() {

@@ -1,74 +1,36 @@
-// The one worker that owns the device. Calls come as {id, method, params} and are answered in order: {id, ok} or {id, error}.
-import init, { Engine } from '../caldera-web.js';
-import { openSource } from './source.js';
+// The one worker that owns the device. Calls come as {id, method, params} and are answered in order: {id, ok} or {id, error}; {broken} tells of what breaks in between.
+import init, { Engine, exhausted } from '../caldera-web.js';
+import { describe, findAdapter } from './adapter.js';
+import { freeBuffers } from './buffers.js';
+import { explain } from './faults.js';
+import { refuseUnfit } from './fits.js';
+import { mayBeBytes, openSource } from './source.js';
+import { pour } from './tensors.js';
+import { inTurn } from './turns.js';
+import { warmUp } from './warm.js';
 
 let engine = null;
+let adapter = null;
 let source = null;
+/** The file of weights under way, for messages. */
+let reading = null;
+/** A source that was looked at and not loaded yet, with what it was opened for. */
+let surveyed = null;
 let listed = [];
 let current = null;
 let queue = Promise.resolve();
 
-const progress = (text, done, total) => postMessage({ id: current, progress: { text, done, total } });
+const ROLES = ['transformer', 'linear'];
+const WEIGHTS = 'model.safetensors';
 
-/** Why WebGPU cannot be used, or the adapter that can. */
-async function findAdapter() {
-  if (!isSecureContext) return { why: 'WebGPU needs https or localhost, and this page came over plain http' };
-  if (!navigator.gpu) return { why: 'this browser has no WebGPU, or it is switched off' };
-  try {
-    const adapter = await navigator.gpu.requestAdapter({ powerPreference: 'high-performance' });
-    return adapter ? { adapter } : { why: 'this browser has WebGPU but found no adapter for it' };
-  } catch (error) {
-    return { why: `asking for an adapter failed (${error.message})` };
-  }
+/** How far a stage is: `size` in bytes where it is of bytes. Not more often than a bar shows. */
+function progress(text, done, total, size) {
+  const now = performance.now();
+  if (text === told.text && now - told.at < 40 && done < total) return;
+  told = { text, at: now };
+  postMessage({ id: current, progress: { text, done, total, size } });
 }
-
-const LIMITS = ['maxBufferSize', 'maxStorageBufferBindingSize', 'maxComputeInvocationsPerWorkgroup',
-  'maxComputeWorkgroupStorageSize', 'maxComputeWorkgroupsPerDimension', 'maxStorageBuffersPerShaderStage'];
-
-function describe(adapter) {
-  const info = adapter.info ?? {};
-  const words = [info.vendor, info.architecture, info.device, info.description].filter(Boolean);
-  return {
-    engine: 'webgpu',
-    vendor: info.vendor ?? '', architecture: info.architecture ?? '', device: info.device ?? '', description: info.description ?? '',
-    // The flag is young, so the two software adapters in use are known by name as well.
-    software: Boolean(info.isFallbackAdapter ?? adapter.isFallbackAdapter)
-      || words.some((word) => /swiftshader|llvmpipe|lavapipe|basic render/i.test(word)),
-    limits: Object.fromEntries(LIMITS.map((name) => [name, adapter.limits[name]])),
-    features: [...adapter.features].sort(),
-  };
-}
-
-const warmUp = {
-  text: (side, { max_length: most }) => engine.measure(side, Math.min(64, most), 1),
-  async language(side, { max_length: most }) {
-    const length = Math.min(64, most ?? 64);
-    await engine.hold(side, length, true);
-    await engine.decode(side, length, 2);
-    engine.release();
-  },
-  speech: (side, { max_seconds: most }) => engine.measure(side, Math.min(2, Math.floor(most)), 1),
-};
-
-/** Both models' answers by `ask(role)`. Short ones are given several times, in turn, and their time is the median of those. */
-async function inTurn(ask) {
-  const roles = ['transformer', 'linear'];
-  const answers = {};
-  const times = { transformer: [], linear: [] };
-  let passes = 1;
-  for (let pass = 0; pass < passes; pass += 1) {
-    for (const role of roles) {
-      answers[role] = await ask(role);
-      times[role].push(answers[role].ms);
-    }
-    if (pass === 0 && roles.every((role) => answers[role].ms < 100)) passes = 5;
-  }
-  for (const role of roles) {
-    answers[role].ms = times[role].sort((a, b) => a - b)[passes >> 1];
-    answers[role].passes = passes;
-  }
-  return answers;
-}
+let told = {};
 
 /** Raised by the one message that is heard at once: a text under way ends after its token. */
 let stopped = false;
@@ -80,77 +42,121 @@ const turn = () => new Promise((resolve) => {
   port2.postMessage(null);
 });
 
+/** Puts one model on the device: its small files whole, its weights as they arrive. `report` hears the bytes so far. */
+async function loadSide(side, wanted, report) {
+  const files = {};
+  let done = 0;
+  const own = wanted.filter(({ path }) => path.startsWith(`${side}/`));
+  for (const { path } of own.filter(({ path }) => path !== `${side}/${WEIGHTS}`)) {
+    files[path] = await source.bytes(path);
+    report(done += files[path].length);
+  }
+  const weights = own.find(({ path }) => path === `${side}/${WEIGHTS}`);
+  if (!weights) throw new Error(`${source.name}/${side}/${WEIGHTS}: expected it in the pair, found none. Export the pair again.`);
+  const read = async () => {
+    reading = `${source.name}/${weights.path}`;
+    engine.begin(side, files, weights.size);
+    await pour(await source.stream(weights.path), { engine, file: reading, size: weights.size, report: (bytes) => report(done + bytes) });
+    const config = files[`${side}/config.json`];
+    const facts = await engine.finish();
+    reading = null;
+    return { ...facts, config: config ? JSON.parse(new TextDecoder().decode(config)) : {} };
+  };
+  try {
+    return await read();
+  } catch (error) {
+    // A copy that was kept may have gone bad: once more, from where it came.
+    if (globalThis.calderaPanic || !mayBeBytes(error) || !(await source.doubt(weights.path, error))) throw error;
+    return read();
+  }
+}
+
+/** Opens what `from` names; pauses on the way are told as progress. */
+const opened = (from, name) => openSource(from, name, (text) => progress(text, 0, 0));
+
 const methods = {
-  /** Takes WebGPU where it can be had, unless `force` is "cpu". */
-  async start({ force }) {
+  /** Takes WebGPU where it can be had, unless `force` is "cpu"; `asked` says where that was asked for. */
+  async start({ force, why: asked }) {
     await init();
-    let why = force === 'cpu' ? 'asked for in the address' : null;
+    let why = force === 'cpu' ? asked : null;
     if (!why) {
       const found = await findAdapter();
       why = found.why;
       if (found.adapter) {
         try {
-          engine = await Engine.start('webgpu');
-          return { adapter: describe(found.adapter), versions: Engine.versions() };
+          adapter = describe(found.adapter);
+          engine = await Engine.start('webgpu', adapter.software);
+          return { adapter, versions: Engine.versions() };
         } catch (error) {
           why = `the adapter gave no device (${error.message})`;
         }
       }
     }
     engine = await Engine.start('cpu');
-    return {
-      adapter: { engine: 'cpu', vendor: '', architecture: 'wasm', device: 'simd128, one thread', description: '', software: false, limits: {}, features: [], why },
-      versions: Engine.versions(),
-    };
+    adapter = { engine: 'cpu', vendor: '', architecture: 'wasm', device: 'simd128, one thread', description: '', software: false, limits: {}, features: [], why };
+    return { adapter, versions: Engine.versions() };
   },
 
-  /** Opens a pair and loads both models: {pair, transformer, linear, times}. `from` is {base} or {files: [{path, file}]}. */
+  /** Looks at a pair without loading it: {total, missing} in bytes. Throws where it cannot be had, or cannot fit this device. */
+  async survey({ from, name }) {
+    const found = opened(from, name);
+    await found.description();
+    await refuseUnfit(found, adapter);
+    surveyed = { address: from.address, found };
+    return { total: found.total(), missing: await found.missing() };
+  },
+
+  /**
+   * Opens a pair and loads both models: {pair, transformer, linear, times, notices}. `from` is {base} of a shipped pair, {address} of another folder or
+   * {files: [{path, file}]}.
+   */
   async load({ from, name }) {
-    source = openSource(from, name);
+    const known = from.address && surveyed?.address === from.address;
+    source = known ? surveyed.found : opened(from, name);
+    surveyed = null;
     const json = await source.description();
     const pair = engine.open(json, source.name) ?? { name: source.name, task: '', files: [], samples: [], labels: [] };
     listed = pair.files;
+    // The pair before is gone; its memory may be needed for this one.
+    await freeBuffers(true);
     const wanted = pair.files.length ? pair.files : await source.guess();
+    if (source.own && !known) await refuseUnfit(source, adapter);
     const total = wanted.reduce((sum, file) => sum + file.size, 0);
-    if (total > 3e9) throw new Error(`The pair holds ${(total / 1e9).toFixed(1)} GB; this page can take up to 3 GB.`);
+    const doing = source.own && await source.missing() ? 'Downloading' : 'Reading';
     const result = { pair, times: { read_ms: 0, prepare_ms: 0 } };
     let done = 0;
-    for (const side of ['transformer', 'linear']) {
+    for (const side of ROLES) {
       const label = side === 'linear' ? 'linear model' : 'transformer';
-      const files = {};
-      let start = performance.now();
-      for (const file of wanted.filter((file) => file.path.startsWith(`${side}/`))) {
-        files[file.path] = await source.read(file.path, file.size, (bytes) => progress(`Reading the ${label}`, done + bytes, total));
-        done += files[file.path].length;
-      }
+      const start = performance.now();
+      result[side] = await loadSide(side, wanted, (bytes) => progress(`${doing} the ${label}`, done + bytes, total, total));
+      done += wanted.reduce((sum, { path, size }) => sum + (path.startsWith(`${side}/`) ? size : 0), 0);
       result.times.read_ms += performance.now() - start;
-      progress(`Preparing the ${label}`, done, total);
-      start = performance.now();
-      result[side] = await engine.load(side, files);
-      result.times.prepare_ms += performance.now() - start;
     }
-    progress('Warming up', total, total);
     const start = performance.now();
     // So that the first answer's time is the model's and not the compiler's.
-    for (const side of ['transformer', 'linear']) await warmUp[result[side].kind](side, result[side]);
-    result.times.prepare_ms += performance.now() - start;
+    const facts = { transformer: result.transformer, linear: result.linear };
+    await warmUp(engine, adapter.engine === 'webgpu' && !adapter.software, facts, (passes, all) => progress('Preparing the kernels', passes, all));
+    result.times.prepare_ms = performance.now() - start;
+    result.notices = source.notices;
     return result;
   },
 
-  /** Both answers to a text. */
-  answer: ({ text, second }) => inTurn((role) => engine.answer(role, text, second || undefined)),
+  /** Both answers to a text; with `once` their times do not matter. */
+  answer: ({ text, second, once }) => inTurn((role) => engine.answer(role, text, second || undefined), { once }),
   /** What both hear in samples of one channel. */
-  hear: ({ samples }) => inTurn((role) => engine.hear(role, samples)),
+  hear: ({ samples, once }) => inTurn((role) => engine.hear(role, samples), { once }),
   /** The bytes of a sample's clip. */
   async clip({ path }) {
     const file = listed.find((one) => one.path === path);
     if (!file) throw new Error(`${path}: the pair has no such file.`);
-    const bytes = await source.read(path, file.size, () => {});
+    const bytes = await source.bytes(path);
     engine.verify(path, bytes);
     return bytes;
   },
   measure: ({ role, length, forwards }) => engine.measure(role, length, forwards),
+  device: ({ role, length, forwards }) => engine.device_ms(role, length, forwards),
   peak: ({ role, length }) => engine.peak_bytes(role, length),
+  memory: () => engine.memory(),
 
   /** One model's text; its news come as progress. */
   async generate({ role, prompt, options }) {
@@ -167,39 +173,42 @@ const methods = {
   release: ({ length }) => engine.release(length),
 
   check: ({ path, files }) => engine.check_case(path, files),
+  /** Lays kernels out for "hardware" or "software" adapters, whichever this is. */
+  tune: ({ adapter: kind }) => Engine.tune(kind),
 };
 
-/** What went wrong, in words; a panic ends the wasm instance, so its worker is of no use afterwards. */
-function explain(error) {
-  const panic = globalThis.calderaPanic;
-  if (panic) return { message: `The engine stopped: ${panic}`, fatal: true };
-  if (error instanceof WebAssembly.RuntimeError) {
-    return { message: `The engine stopped (${error.message}); most likely the memory of this tab is used up`, fatal: true };
-  }
-  const message = error?.message ?? String(error);
-  if (/device (is |was )?(lost|poisoned)|poisoned/i.test(message)) {
-    console.warn(message);
-    return { message: 'The GPU was lost, as happens when its driver restarts, the computer sleeps or its memory runs out', fatal: true };
-  }
-  // Without a started engine there is none to go on with.
-  return { message, fatal: !engine };
+/** Bytes that the wasm memory had no room for; none before there is an instance. */
+function shortOf() {
+  try { return exhausted(); } catch { return undefined; }
 }
 
-function fail(error) {
-  if (current !== null) postMessage({ id: current, error: explain(error) });
+/** Answers the call under way with what went wrong. What was `uncaught` leaves an engine that nobody can vouch for. */
+function fail(error, uncaught = false) {
+  const explained = explain(error, {
+    panic: globalThis.calderaPanic, exhausted: shortOf, reading, running: Boolean(engine) && !uncaught, gpu: adapter?.engine === 'webgpu' });
+  if (current !== null) postMessage({ id: current, error: explained });
+  else if (uncaught) postMessage({ broken: explained });
   current = null;
+  reading = null;
 }
 
 // A panic inside a future reaches neither the caller's promise nor its catch.
-addEventListener('error', (event) => fail(event.error ?? event));
-addEventListener('unhandledrejection', (event) => fail(event.reason));
+addEventListener('error', (event) => {
+  // The page hears of it from here, in words.
+  event.preventDefault();
+  fail(event.error ?? event, true);
+});
+addEventListener('unhandledrejection', ({ reason }) => fail(reason, Boolean(globalThis.calderaPanic) || reason instanceof WebAssembly.RuntimeError));
 
 addEventListener('message', ({ data: { id, method, params } }) => {
   if (method === 'stop') { stopped = true; return; }
   queue = queue.then(async () => {
     current = id;
     try {
+      // What broke between two calls has broken the engine too.
+      if (globalThis.calderaPanic) throw new Error(globalThis.calderaPanic);
       const ok = await methods[method](params ?? {});
+      await freeBuffers();
       if (current === id) postMessage({ id, ok });
     } catch (error) {
       fail(error);

@@ -1,9 +1,10 @@
-//! `cargo xtask demo | test | bench`: brings what is missing, builds, runs, and says what it measured.
+//! `cargo xtask demo | test | bench | precache`: brings what is missing, builds, runs, and says what it measured.
 
 mod bench;
 mod demo;
 mod packages;
 mod page;
+mod precache;
 mod process;
 mod report;
 mod serve;
@@ -41,6 +42,10 @@ enum Chore {
     ///
     /// Example: cargo xtask bench --lengths 64,128,256
     Bench(bench::Arguments),
+    /// Write precache.js, the sums of the built page's files, for its service worker; trunk calls this after every build.
+    ///
+    /// Example: cargo xtask precache --folder dist
+    Precache(precache::Arguments),
 }
 
 fn main() -> Result<()> {
@@ -49,5 +54,6 @@ fn main() -> Result<()> {
         Chore::Demo(arguments) => demo::run(&workspace, &arguments),
         Chore::Test(arguments) => test::run(&workspace, &arguments),
         Chore::Bench(arguments) => bench::run(&workspace, &arguments),
+        Chore::Precache(arguments) => precache::run(&workspace, &arguments),
     }
 }

@@ -14,8 +14,11 @@ use anyhow::{Context, Result, bail};
 
 use crate::{process, workspace::Workspace};
 
-/// Seconds of silence after which a line says that a build still runs.
+/// Silence on the terminal after which a line says that the command still runs.
 const HEARTBEAT: Duration = Duration::from_secs(60);
+
+/// Silence of a command after which it is taken for hung and ended: no crate takes so long to compile, and no test to run.
+const PATIENCE: Duration = Duration::from_secs(20 * 60);
 
 /// What a run did, step by step.
 pub struct Report {
@@ -145,6 +148,10 @@ impl Report {
 impl Step {
     /// Runs a command: everything into the log, what is worth reading onto the terminal.
     pub fn run(&mut self, command: &mut Command) -> Result<()> {
+        self.run_within(command, PATIENCE)
+    }
+
+    fn run_within(&mut self, command: &mut Command, patience: Duration) -> Result<()> {
         let line = process::spelled(command);
         println!("$ {line}");
         writeln!(self.log, "$ {line}")?;
@@ -160,10 +167,12 @@ impl Step {
 
         let start = Instant::now();
         let mut spoke = start;
+        let mut heard = start;
         let mut built = 0;
         loop {
-            match lines.recv_timeout(Duration::from_secs(5)) {
+            match lines.recv_timeout(patience.min(Duration::from_secs(5))) {
                 Ok(text) => {
+                    heard = Instant::now();
                     writeln!(self.log, "{text}")?;
                     match classify(&text) {
                         Line::Progress => built += 1,
@@ -180,12 +189,25 @@ impl Step {
                         }
                     }
                 }
+                // What it started may still hold its output open, so that is not waited for.
+                Err(RecvTimeoutError::Timeout) if heard.elapsed() > patience => {
+                    child.kill()?;
+                    child.wait()?;
+                    bail!(
+                        "`{line}` printed nothing for {} and was ended; all its output: {}",
+                        minutes(patience.as_secs_f64()),
+                        self.path.display()
+                    );
+                }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
             if spoke.elapsed() > HEARTBEAT {
                 let time = minutes(start.elapsed().as_secs_f64());
-                println!("   … {time}, {built} crates so far");
+                match built {
+                    0 => println!("   … {time}"),
+                    _ => println!("   … {time}, {built} crates so far"),
+                }
                 spoke = Instant::now();
             }
         }
@@ -361,6 +383,22 @@ mod tests {
             classify("error[E0308]: mismatched types"),
             Line::Shown
         ));
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn a_command_that_hangs_is_ended() {
+        let path = std::env::temp_dir().join(format!("caldera-hung-{}.log", std::process::id()));
+        let mut step = Step {
+            log: File::create(&path).unwrap(),
+            path: path.clone(),
+            counts: Counts::default(),
+        };
+        let mut sleep = Command::new("sleep");
+        let error = step.run_within(sleep.arg("600"), Duration::from_millis(200));
+        let message = error.unwrap_err().to_string();
+        assert!(message.contains("`sleep 600` printed nothing"), "{message}");
+        fs::remove_file(path).unwrap();
     }
 
     #[test]

@@ -5,6 +5,9 @@ use clap::ValueEnum;
 
 use crate::{packages, page, process, report::Report, tools, tools::Tools, workspace::Workspace};
 
+/// Where proptest looks for the seed of its cases; set it to another number to try others.
+const PROPERTY_SEED: &str = "PROPTEST_RNG_SEED";
+
 #[derive(clap::Args)]
 pub struct Arguments {
     /// Only these steps, separated by commas.
@@ -66,14 +69,19 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     if wants(Part::Native) {
         report.step("native", |step| {
             packages::ensure_vulkan(workspace)?;
-            step.run(&mut cargo(&[
+            let mut test = cargo(&[
                 "test",
                 "--release",
                 "--workspace",
                 "--exclude",
                 "caldera-web",
                 "--no-fail-fast",
-            ]))?;
+            ]);
+            // The same cases every time, so that a failure is the commit's and not the day's.
+            if std::env::var_os(PROPERTY_SEED).is_none() {
+                test.env(PROPERTY_SEED, "1");
+            }
+            step.run(&mut test)?;
             Ok(String::new())
         });
     }
@@ -102,6 +110,8 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
             step.run(process::command("node", &folder).args([
                 "--test",
                 "--test-concurrency=1",
+                // Milliseconds for a file of tests as for one of them: what hangs fails.
+                "--test-timeout=600000",
                 "--test-reporter=spec",
             ]))?;
             Ok(String::new())

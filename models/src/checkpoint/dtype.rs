@@ -97,25 +97,25 @@ impl WeightDtype {
 
 /// Elements as f32, None when they are no floats.
 pub(super) fn to_f32(dtype: StoredDtype, bytes: &[u8]) -> Option<Vec<f32>> {
-    Some(match dtype {
-        StoredDtype::F32 => bytes
-            .chunks_exact(4)
-            .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
-            .collect(),
-        StoredDtype::F16 => bytes
-            .chunks_exact(2)
-            .map(|b| f16::from_le_bytes([b[0], b[1]]).to_f32())
-            .collect(),
-        StoredDtype::BF16 => bytes
-            .chunks_exact(2)
-            .map(|b| bf16::from_le_bytes([b[0], b[1]]).to_f32())
-            .collect(),
-        StoredDtype::F64 => bytes
-            .chunks_exact(8)
-            .map(|b| f64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]]) as f32)
-            .collect(),
-        _ => return None,
+    let mut values = Vec::with_capacity(bytes.len() / dtype.size());
+    dtype.is_float().then(|| {
+        append_f32(dtype, bytes, &mut values);
+        values
     })
+}
+
+/// Appends whole elements as f32; nothing when they are no floats.
+pub(super) fn append_f32(dtype: StoredDtype, bytes: &[u8], values: &mut Vec<f32>) {
+    fn whole<const N: usize>(bytes: &[u8]) -> impl Iterator<Item = [u8; N]> {
+        bytes.as_chunks::<N>().0.iter().copied()
+    }
+    match dtype {
+        StoredDtype::F32 => values.extend(whole(bytes).map(f32::from_le_bytes)),
+        StoredDtype::F16 => values.extend(whole(bytes).map(|b| f16::from_le_bytes(b).to_f32())),
+        StoredDtype::BF16 => values.extend(whole(bytes).map(|b| bf16::from_le_bytes(b).to_f32())),
+        StoredDtype::F64 => values.extend(whole(bytes).map(|b| f64::from_le_bytes(b) as f32)),
+        _ => {}
+    }
 }
 
 /// Finite f32 values as f16 bytes; Err with the first value that f16 cannot hold (its largest is 65,504).

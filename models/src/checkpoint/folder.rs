@@ -122,7 +122,7 @@ pub(crate) fn read_file(path: &Path) -> Result<Vec<u8>, ModelError> {
     })
 }
 
-fn failed(path: &Path, action: &'static str, source: std::io::Error) -> ModelError {
+pub(crate) fn failed(path: &Path, action: &'static str, source: std::io::Error) -> ModelError {
     ModelError::Io {
         file: path.display().to_string(),
         action,
@@ -131,12 +131,14 @@ fn failed(path: &Path, action: &'static str, source: std::io::Error) -> ModelErr
     }
 }
 
-/// Writes files of `dir` (made if need be): all beside their places, then all renamed.
+/// Writes files of `dir`, by their paths below it (folders are made if need be): all beside their places, then all renamed, in
+/// their order.
 pub(crate) fn write_files(dir: &Path, files: &[(&str, &[u8])]) -> Result<(), ModelError> {
-    std::fs::create_dir_all(dir).map_err(|e| failed(dir, "create the folder", e))?;
     let mut written = Vec::with_capacity(files.len());
     for (name, bytes) in files {
         let path = dir.join(name);
+        let dir = path.parent().unwrap_or(dir);
+        std::fs::create_dir_all(dir).map_err(|e| failed(dir, "create the folder", e))?;
         let mut builder = tempfile::Builder::new();
         builder.prefix(".writing-");
         // Temporary files are private by default; what replaces a model should be readable as usual.

@@ -3,20 +3,25 @@
 //! [`Checkpoint`] is the folder in memory: nothing is interpreted beyond the safetensors container, so
 //! that what is read is what is written.
 
+mod device;
 mod dtype;
 #[cfg(not(target_family = "wasm"))]
 mod folder;
 mod format;
+mod header;
+mod stream;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
 
+pub use device::DeviceTensors;
 pub use dtype::{StoredDtype, WeightDtype};
 #[cfg(not(target_family = "wasm"))]
-pub(crate) use folder::{read_file, write_files};
+pub(crate) use folder::{failed, read_file, write_files};
 pub use format::read_safetensors;
 pub(crate) use format::write_safetensors;
+pub use stream::{Arrived, WeightStream};
 
 use crate::ModelError;
 
@@ -85,11 +90,25 @@ impl Checkpoint {
         tokenizer: Option<Vec<u8>>,
         source: &str,
     ) -> Result<Self, ModelError> {
-        let config = parse_config(config, &join(source, "config.json"))?;
         let tensors = read_safetensors(weights, &join(source, "model.safetensors"))?;
         Ok(Self {
-            config,
             tensors,
+            ..Self::without_weights(config, tokenizer, source)?
+        })
+    }
+
+    /// The same without tensors: they come by a [`WeightStream`].
+    ///
+    /// # Errors
+    /// [`ModelError::NotJson`] with the file named.
+    pub fn without_weights(
+        config: &[u8],
+        tokenizer: Option<Vec<u8>>,
+        source: &str,
+    ) -> Result<Self, ModelError> {
+        Ok(Self {
+            config: parse_config(config, &join(source, "config.json"))?,
+            tensors: BTreeMap::new(),
             tokenizer,
             files: BTreeMap::new(),
             source: source.to_string(),

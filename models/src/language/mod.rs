@@ -36,9 +36,10 @@ pub use sampler::Sampling;
 pub use state::DecodeState;
 pub(crate) use state::LayerState;
 
+use crate::checkpoint::DeviceTensors;
 use crate::layers::{
     BINDING_BYTES, ParameterMut, ParameterRef, Parameters, Parts, Random, Source, Stored, Table,
-    Walk, stored_tensors,
+    Tensors, Walk, stored_tensors,
 };
 use crate::{Checkpoint, MambaConfig, ModelError};
 use build::Builder;
@@ -52,23 +53,36 @@ pub(crate) struct Names {
     pub head: &'static str,
 }
 
+const GPT_NEOX: Names = Names {
+    embeddings: "gpt_neox.embed_in.weight",
+    layers: "gpt_neox.layers",
+    final_norm: "gpt_neox.final_layer_norm",
+    head: "embed_out.weight",
+};
+
+const MAMBA: Names = Names {
+    embeddings: "backbone.embeddings.weight",
+    layers: "backbone.layers",
+    final_norm: "backbone.norm_f",
+    head: "lm_head.weight",
+};
+
 impl LanguageArchitecture {
     fn names(&self) -> &'static Names {
         match self {
-            Self::GptNeoX(_) => &Names {
-                embeddings: "gpt_neox.embed_in.weight",
-                layers: "gpt_neox.layers",
-                final_norm: "gpt_neox.final_layer_norm",
-                head: "embed_out.weight",
-            },
-            Self::Mamba => &Names {
-                embeddings: "backbone.embeddings.weight",
-                layers: "backbone.layers",
-                final_norm: "backbone.norm_f",
-                head: "lm_head.weight",
-            },
+            Self::GptNeoX(_) => &GPT_NEOX,
+            Self::Mamba => &MAMBA,
         }
     }
+}
+
+/// Whether a tensor of a language model's file is a token table: those are held in blocks of rows, so they may be larger than a
+/// device binds at once.
+pub fn is_token_table(tensor: &str) -> bool {
+    let mut tables = [GPT_NEOX, MAMBA]
+        .into_iter()
+        .flat_map(|names| [names.embeddings, names.head]);
+    tables.any(|name| name == tensor)
 }
 
 /// A causal language model: a GPT-NeoX with softmax attention or with Mamba mixers, or a pure Mamba or Mamba-2.
@@ -104,10 +118,32 @@ impl LanguageModel {
         block_bytes: usize,
         device: &Device,
     ) -> Result<Self, ModelError> {
+        Self::from_tensors(checkpoint, &checkpoint.tensors, block_bytes, device)
+    }
+
+    /// [`LanguageModel::from_checkpoint`] with tensors that are already on `device`.
+    ///
+    /// # Errors
+    /// Those of [`LanguageModel::from_checkpoint`].
+    pub fn from_device(
+        checkpoint: &Checkpoint,
+        tensors: &DeviceTensors,
+        device: &Device,
+    ) -> Result<Self, ModelError> {
+        Self::from_tensors(checkpoint, tensors, BINDING_BYTES, device)
+    }
+
+    fn from_tensors(
+        checkpoint: &Checkpoint,
+        tensors: &dyn Tensors,
+        block_bytes: usize,
+        device: &Device,
+    ) -> Result<Self, ModelError> {
         let config =
             LanguageConfig::from_value(checkpoint.config.clone(), &checkpoint.config_file())?;
         let tokenizer = checkpoint.tokenizer.clone().map(Arc::new);
-        let mut source = Stored(checkpoint);
+        let file = checkpoint.weights_file();
+        let mut source = Stored { tensors, file };
         Self::build(config, tokenizer, &mut source, block_bytes, device)
     }
 

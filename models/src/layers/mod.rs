@@ -22,6 +22,6 @@ pub use parameters::{ParameterMut, ParameterRef, Parameters};
 pub(crate) use parameters::{Walk, dotted, parameters};
 pub(crate) use parts::Parts;
 pub(crate) use saved::stored_tensors;
-pub(crate) use source::{Init, Random, Source, Stored, normals, stored};
+pub(crate) use source::{Init, Random, Source, Stored, Tensors, Values, normals, stored_name};
 pub use table::BINDING_BYTES;
 pub(crate) use table::Table;

@@ -2,7 +2,7 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 
-use super::{Init, LayerNorm, Linear, RmsNorm, Source, Table, dotted};
+use super::{Init, LayerNorm, Linear, RmsNorm, Source, Table, Values, dotted};
 use crate::ModelError;
 
 /// Makes parameters from a source.
@@ -19,11 +19,10 @@ impl Parts<'_> {
         shape: [usize; D],
         init: Init,
     ) -> Result<Tensor<D>, ModelError> {
-        let values = self.source.values(name, &shape, init)?;
-        Ok(Tensor::from_data(
-            TensorData::new(values, shape),
-            self.device,
-        ))
+        Ok(match self.source.values(name, &shape, init)? {
+            Values::Host(values) => Tensor::from_data(TensorData::new(values, shape), self.device),
+            Values::Device(blocks) => joined(blocks).reshape(shape),
+        })
     }
 
     /// A linear layer of shape [out, in]; a fresh bias is 0.
@@ -65,13 +64,41 @@ impl Parts<'_> {
         init: Init,
         block_bytes: usize,
     ) -> Result<Table, ModelError> {
-        let mut values = self.source.values(name, &[rows, width], init)?;
         let sizes = Table::block_rows(rows, width, block_bytes);
-        let blocks = sizes.into_iter().map(|rows| {
-            let rest = values.split_off((rows * width).min(values.len()));
-            let block = std::mem::replace(&mut values, rest);
-            Tensor::from_data(TensorData::new(block, [rows, width]), self.device)
-        });
-        Ok(Table::new(blocks.collect()))
+        let blocks = match self.source.values(name, &[rows, width], init)? {
+            Values::Host(mut values) => {
+                let blocks = sizes.into_iter().map(|rows| {
+                    let rest = values.split_off((rows * width).min(values.len()));
+                    let block = std::mem::replace(&mut values, rest);
+                    Tensor::from_data(TensorData::new(block, [rows, width]), self.device)
+                });
+                blocks.collect()
+            }
+            // As a rule they lie in these very blocks.
+            Values::Device(blocks) if has_rows(&blocks, &sizes, width) => {
+                let blocks = blocks.into_iter().zip(sizes);
+                blocks
+                    .map(|(block, rows)| block.reshape([rows, width]))
+                    .collect()
+            }
+            Values::Device(blocks) => joined(blocks)
+                .reshape([rows, width])
+                .split_with_sizes(sizes, 0),
+        };
+        Ok(Table::new(blocks))
     }
+}
+
+/// Blocks of a parameter as one.
+fn joined(mut blocks: Vec<Tensor<1>>) -> Tensor<1> {
+    match blocks.len() {
+        1 => blocks.remove(0),
+        _ => Tensor::cat(blocks, 0),
+    }
+}
+
+/// Whether each block has so many rows.
+fn has_rows(blocks: &[Tensor<1>], rows: &[usize], width: usize) -> bool {
+    let values = rows.iter().map(|rows| [rows * width]);
+    blocks.iter().map(Tensor::dims).eq(values)
 }

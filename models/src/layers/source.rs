@@ -1,8 +1,12 @@
 //! Where parameters come from: a checkpoint, or random numbers.
 
+use std::collections::BTreeMap;
+
+use burn::tensor::Tensor;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
-use crate::{Checkpoint, ModelError};
+use crate::checkpoint::DeviceTensors;
+use crate::{ModelError, StoredDtype, StoredTensor};
 
 /// How a parameter starts when it is not loaded.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -24,19 +28,65 @@ pub(crate) enum Init {
     InverseSoftplus(f64, f64),
 }
 
+/// Values of a parameter.
+pub(crate) enum Values {
+    /// Row by row.
+    Host(Vec<f32>),
+    /// The same on the device, in blocks of whole rows.
+    Device(Vec<Tensor<1>>),
+}
+
 /// Where parameters come from.
 pub(crate) trait Source {
-    /// Row-major values of the parameter `name`.
-    fn values(&mut self, name: &str, shape: &[usize], init: Init) -> Result<Vec<f32>, ModelError>;
+    /// Values of the parameter `name`.
+    fn values(&mut self, name: &str, shape: &[usize], init: Init) -> Result<Values, ModelError>;
+}
+
+/// The tensors of a checkpoint: in memory, or already on the device.
+pub(crate) trait Tensors {
+    /// Type and shape of the tensor that is stored under this very name.
+    fn describe(&self, name: &str) -> Option<(StoredDtype, &[usize])>;
+    /// Its values; None where it has none that are floats.
+    fn floats(&self, name: &str) -> Option<Values>;
+}
+
+impl Tensors for BTreeMap<String, StoredTensor> {
+    fn describe(&self, name: &str) -> Option<(StoredDtype, &[usize])> {
+        let tensor = self.get(name)?;
+        Some((tensor.dtype, &tensor.shape))
+    }
+    fn floats(&self, name: &str) -> Option<Values> {
+        Some(Values::Host(self.get(name)?.to_f32()?))
+    }
+}
+
+impl Tensors for DeviceTensors {
+    fn describe(&self, name: &str) -> Option<(StoredDtype, &[usize])> {
+        let tensor = self.get(name)?;
+        Some((tensor.dtype, &tensor.shape))
+    }
+    fn floats(&self, name: &str) -> Option<Values> {
+        let tensor = self.get(name)?;
+        let floats = tensor.dtype.is_float();
+        floats.then(|| Values::Device(tensor.blocks.clone()))
+    }
 }
 
 /// Parameters of a checkpoint.
-pub(crate) struct Stored<'a>(pub &'a Checkpoint);
+pub(crate) struct Stored<'a> {
+    pub tensors: &'a dyn Tensors,
+    /// Their file, for messages.
+    pub file: String,
+}
 
 impl Source for Stored<'_> {
-    fn values(&mut self, name: &str, shape: &[usize], _: Init) -> Result<Vec<f32>, ModelError> {
-        let file = self.0.weights_file();
-        let Some(tensor) = stored(self.0, name) else {
+    fn values(&mut self, name: &str, shape: &[usize], _: Init) -> Result<Values, ModelError> {
+        let file = self.file.clone();
+        let found = stored_name(self.tensors, name);
+        let described = found
+            .as_deref()
+            .and_then(|name| self.tensors.describe(name));
+        let (Some(stored), Some((dtype, found))) = (&found, described) else {
             return Err(ModelError::MissingTensor {
                 file,
                 tensor: name.to_string(),
@@ -45,18 +95,19 @@ impl Source for Stored<'_> {
                     .to_string(),
             });
         };
-        if tensor.shape != shape {
+        if found != shape {
             return Err(ModelError::WrongShape {
                 file,
                 tensor: name.to_string(),
                 expected: shape.to_vec(),
-                found: tensor.shape.clone(),
+                found: found.to_vec(),
             });
         }
-        tensor.to_f32().ok_or_else(|| ModelError::BadTensor {
+        let values = self.tensors.floats(stored);
+        values.ok_or_else(|| ModelError::BadTensor {
             file,
             tensor: name.to_string(),
-            detail: format!("expected floats, found {:?}", tensor.dtype),
+            detail: format!("expected floats, found {dtype:?}"),
             advice: "Save the model as F32, F16 or BF16".to_string(),
         })
     }
@@ -71,16 +122,16 @@ const OLD_NAMES: [(&str, &str); 4] = [
     ("parametrizations.weight.original1", "weight_v"),
 ];
 
-/// A stored tensor by its present name, or by an old one.
-pub(crate) fn stored<'a>(
-    checkpoint: &'a Checkpoint,
-    name: &str,
-) -> Option<&'a crate::StoredTensor> {
-    let find = |name: &str| checkpoint.tensors.get(name);
-    find(name).or_else(|| {
-        let rename = |(present, old)| Some(format!("{}{old}", name.strip_suffix(present)?));
-        find(&OLD_NAMES.into_iter().find_map(rename)?)
-    })
+/// The name that a tensor is stored under: the present one, or an old one.
+pub(crate) fn stored_name(tensors: &dyn Tensors, name: &str) -> Option<String> {
+    let mut rename = |(present, old): (&str, &str)| {
+        let old = format!("{}{old}", name.strip_suffix(present)?);
+        tensors.describe(&old).is_some().then_some(old)
+    };
+    match tensors.describe(name) {
+        Some(_) => Some(name.to_string()),
+        None => OLD_NAMES.into_iter().find_map(&mut rename),
+    }
 }
 
 /// Random parameters: each depends on the seed and on its own name only, so that two models with one seed
@@ -90,9 +141,9 @@ pub(crate) struct Random {
 }
 
 impl Source for Random {
-    fn values(&mut self, name: &str, shape: &[usize], init: Init) -> Result<Vec<f32>, ModelError> {
+    fn values(&mut self, name: &str, shape: &[usize], init: Init) -> Result<Values, ModelError> {
         let count = shape.iter().product();
-        Ok(match init {
+        Ok(Values::Host(match init {
             Init::Zeros => vec![0.0; count],
             Init::Ones => vec![1.0; count],
             Init::Constant(value) => vec![value as f32; count],
@@ -128,7 +179,7 @@ impl Source for Random {
                 let value = |u: f64| (step(u) + (-(-step(u)).exp_m1()).ln()) as f32;
                 uniform.map(value).collect()
             }
-        })
+        }))
     }
 }
 

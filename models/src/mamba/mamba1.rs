@@ -113,10 +113,11 @@ impl MambaMixer {
         let (weight, bias) = (self.conv1d.matrix(), self.conv1d.bias.clone());
         let ConvOutput { y: u, state: conv } = causal_conv1d(u, weight, bias, None, true);
         let Selected { delta, b, c } = self.select(u.clone());
+        let a = self.a();
         let ScanOutput { y, last_state } = selective_scan(ScanInput {
             u,
             delta,
-            a: self.a(),
+            a: a.clone(),
             b,
             c,
             d: self.d.clone(),
@@ -127,6 +128,7 @@ impl MambaMixer {
         let state = MambaState {
             conv,
             ssm: last_state,
+            a: Some(Box::new(a)),
         };
         (self.out_proj.forward(y), state)
     }
@@ -137,10 +139,11 @@ impl MambaMixer {
         let (weight, bias) = (self.conv1d.matrix(), self.conv1d.bias.clone());
         let (u, conv) = causal_conv1d_step(u, weight, bias, state.conv, true);
         let Selected { delta, b, c } = self.select(u.clone());
+        let a = state.a.unwrap_or_else(|| Box::new(self.a()));
         let (y, ssm) = selective_scan_step(ScanStepInput {
             u,
             delta,
-            a: self.a(),
+            a: (*a).clone(),
             b,
             c,
             d: self.d.clone(),
@@ -148,6 +151,7 @@ impl MambaMixer {
             delta_bias: self.delta_bias(),
             state: state.ssm,
         });
-        (self.out_proj.forward(y), MambaState { conv, ssm })
+        let a = Some(a);
+        (self.out_proj.forward(y), MambaState { conv, ssm, a })
     }
 }

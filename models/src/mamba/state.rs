@@ -11,6 +11,9 @@ pub(crate) struct MambaState {
     pub conv: Tensor<3>,
     /// [B, D, N]
     pub ssm: Tensor<3>,
+    /// The mixer's A [D, N] once it was needed: its exponentials would take an eighth of every further token. No part of what
+    /// the mixer remembers.
+    pub a: Option<Box<Tensor<2>>>,
 }
 
 /// Of a Mamba-2; its convolution also runs over B and C.
@@ -29,6 +32,7 @@ impl StateSpaceState {
         Self::Mamba(MambaState {
             conv: Tensor::zeros([1, channels, config.d_conv - 1], device),
             ssm: Tensor::zeros([1, channels, config.d_state], device),
+            a: None,
         })
     }
 

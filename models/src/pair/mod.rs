@@ -8,6 +8,8 @@
 //!
 //! Models of speech have `preprocessor_config.json` and `vocab.json` in place of a tokenizer, and the pair's samples name clips.
 
+#[cfg(not(target_family = "wasm"))]
+mod folder;
 #[cfg(test)]
 mod tests;
 
@@ -16,7 +18,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::checkpoint::{SIDE_FILES, join};
+use crate::checkpoint::{Arrived, SIDE_FILES, join, read_safetensors};
 use crate::{Checkpoint, ModelError, WeightDtype};
 
 /// `pair.json`.
@@ -123,17 +125,16 @@ impl PairSide {
 
 const AGAIN: &str = "Load or export the pair again";
 
+/// The file of a side that holds its tensors.
+pub const WEIGHTS: &str = "model.safetensors";
+
 impl PairFile {
     /// Describes a file's content.
     pub fn describe(path: &str, bytes: &[u8]) -> Self {
-        let sha256 = Sha256::digest(bytes)
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
         Self {
             path: path.to_string(),
             size: bytes.len() as u64,
-            sha256,
+            sha256: hexadecimal(&Sha256::digest(bytes)),
         }
     }
 
@@ -142,27 +143,39 @@ impl PairFile {
     /// # Errors
     /// [`ModelError::Pair`] with both sizes, or both sums.
     pub fn verify(&self, bytes: &[u8], source: &str) -> Result<(), ModelError> {
+        let Self { size, sha256, .. } = Self::describe(&self.path, bytes);
+        self.verify_arrived(&Arrived { size, sha256 }, source)
+    }
+
+    /// The same of a file that came in pieces.
+    ///
+    /// # Errors
+    /// Those of [`PairFile::verify`].
+    pub fn verify_arrived(&self, found: &Arrived, source: &str) -> Result<(), ModelError> {
         let bad = |detail: String| ModelError::Pair {
             file: join(source, &self.path),
             detail,
             advice: AGAIN.to_string(),
         };
-        if bytes.len() as u64 != self.size {
+        if found.size != self.size {
             return Err(bad(format!(
                 "expected {} bytes as pair.json says, found {}",
-                self.size,
-                bytes.len()
+                self.size, found.size
             )));
         }
-        let found = Self::describe(&self.path, bytes).sha256;
-        if !found.eq_ignore_ascii_case(&self.sha256) {
+        if !found.sha256.eq_ignore_ascii_case(&self.sha256) {
             return Err(bad(format!(
-                "expected SHA-256 {}, found {found}",
-                self.sha256
+                "expected SHA-256 {}, found {}",
+                self.sha256, found.sha256
             )));
         }
         Ok(())
     }
+}
+
+/// Bytes in lower-case hexadecimal.
+pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 impl Pair {
@@ -222,21 +235,25 @@ impl Pair {
         files: &BTreeMap<String, Vec<u8>>,
         source: &str,
     ) -> Result<Checkpoint, ModelError> {
-        let find = |name: &str| -> Result<Option<&Vec<u8>>, ModelError> {
-            let Some(listed) = self.file(side, name) else {
-                return Ok(None);
-            };
-            let bytes = files
-                .get(&listed.path)
-                .ok_or_else(|| missing(source, &listed.path))?;
-            listed.verify(bytes, source)?;
-            Ok(Some(bytes))
-        };
-        let need =
-            |name: &str| find(name)?.ok_or_else(|| missing(source, &join(side.folder(), name)));
-        let mut checkpoint = Checkpoint::from_bytes(
-            need("config.json")?,
-            need("model.safetensors")?,
+        let mut checkpoint = self.without_weights(side, files, source)?;
+        let weights = self.needed(side, WEIGHTS, files, source)?;
+        checkpoint.tensors = read_safetensors(weights, &checkpoint.weights_file())?;
+        Ok(checkpoint)
+    }
+
+    /// The same without the tensors, which come by a [`WeightStream`](crate::checkpoint::WeightStream).
+    ///
+    /// # Errors
+    /// Those of [`Pair::checkpoint`].
+    pub fn without_weights(
+        &self,
+        side: PairSide,
+        files: &BTreeMap<String, Vec<u8>>,
+        source: &str,
+    ) -> Result<Checkpoint, ModelError> {
+        let find = |name: &str| self.found(side, name, files, source);
+        let mut checkpoint = Checkpoint::without_weights(
+            self.needed(side, "config.json", files, source)?,
             find("tokenizer.json")?.cloned(),
             &join(source, side.folder()),
         )?;
@@ -246,6 +263,34 @@ impl Pair {
             }
         }
         Ok(checkpoint)
+    }
+
+    /// A side's file among `files`, checked; None where the pair has none.
+    fn found<'a>(
+        &self,
+        side: PairSide,
+        name: &str,
+        files: &'a BTreeMap<String, Vec<u8>>,
+        source: &str,
+    ) -> Result<Option<&'a Vec<u8>>, ModelError> {
+        let Some(listed) = self.file(side, name) else {
+            return Ok(None);
+        };
+        let bytes = files.get(&listed.path);
+        let bytes = bytes.ok_or_else(|| missing(source, &listed.path))?;
+        listed.verify(bytes, source)?;
+        Ok(Some(bytes))
+    }
+
+    fn needed<'a>(
+        &self,
+        side: PairSide,
+        name: &str,
+        files: &'a BTreeMap<String, Vec<u8>>,
+        source: &str,
+    ) -> Result<&'a Vec<u8>, ModelError> {
+        let found = self.found(side, name, files, source)?;
+        found.ok_or_else(|| missing(source, &join(side.folder(), name)))
     }
 
     /// Fills in `files` for two models and the clips of the samples (path and content), and gives every file of the pair in
@@ -280,52 +325,6 @@ impl Pair {
         json.push(b'\n');
         files.push(("pair.json".to_string(), json));
         Ok(files)
-    }
-
-    /// Writes a pair's folder, `pair.json` last, each file whole or not at all; fills in `files`.
-    ///
-    /// # Errors
-    /// [`ModelError::Io`]; those of [`Checkpoint::to_files`].
-    #[cfg(not(target_family = "wasm"))]
-    pub fn write(
-        &mut self,
-        dir: &std::path::Path,
-        transformer: &Checkpoint,
-        linear: &Checkpoint,
-        clips: &[(String, Vec<u8>)],
-        dtype: WeightDtype,
-    ) -> Result<(), ModelError> {
-        for (path, bytes) in self.to_files(transformer, linear, clips, dtype)? {
-            let (folder, name) = match path.rsplit_once('/') {
-                Some((folder, name)) => (dir.join(folder), name),
-                None => (dir.to_path_buf(), path.as_str()),
-            };
-            crate::checkpoint::write_files(&folder, &[(name, &bytes)])?;
-        }
-        Ok(())
-    }
-
-    /// Reads a pair's folder: the description, the transformer, the student, every file checked.
-    ///
-    /// # Errors
-    /// [`ModelError::Io`]; those of [`Pair::from_bytes`] and [`Pair::checkpoint`].
-    #[cfg(not(target_family = "wasm"))]
-    pub fn read(dir: &std::path::Path) -> Result<(Self, Checkpoint, Checkpoint), ModelError> {
-        let source = dir.display().to_string();
-        let pair = Self::from_bytes(
-            &crate::checkpoint::read_file(&dir.join("pair.json"))?,
-            &source,
-        )?;
-        let mut files = BTreeMap::new();
-        for listed in &pair.files {
-            files.insert(
-                listed.path.clone(),
-                crate::checkpoint::read_file(&dir.join(&listed.path))?,
-            );
-        }
-        let transformer = pair.checkpoint(PairSide::Transformer, &files, &source)?;
-        let linear = pair.checkpoint(PairSide::Linear, &files, &source)?;
-        Ok((pair, transformer, linear))
     }
 }
 

@@ -5,6 +5,7 @@ use std::path::Path;
 use burn::tensor::Device;
 
 use super::*;
+use crate::checkpoint::write_files;
 use crate::{ConvertOptions, Sharing, TextModel, convert};
 
 fn models() -> (Checkpoint, Checkpoint) {
@@ -122,6 +123,78 @@ fn clips_and_side_files_come_along() {
         message.contains("clip `samples/seven.wav` of a sample"),
         "{message}"
     );
+}
+
+/// What lies in a folder.
+fn entries(dir: &Path) -> Vec<String> {
+    let mut names: Vec<String> = std::fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_pair_over_an_old_one_leaves_what_is_not_the_pairs() {
+    let (teacher, student) = models();
+    let dir = tempfile::tempdir().unwrap();
+    let clip = |number: usize| (format!("samples/{number}.wav"), vec![number as u8; 9]);
+    let write = |clips: &[(String, Vec<u8>)]| {
+        let mut written = pair();
+        written
+            .write(dir.path(), &teacher, &student, clips, WeightDtype::F32)
+            .unwrap();
+        assert_eq!(Pair::read(dir.path()).unwrap().0, written);
+    };
+    write(&[clip(1), clip(2)]);
+    for name in ["README.md", "architecture.json", "linear/notes.txt"] {
+        std::fs::write(dir.path().join(name), "mine").unwrap();
+    }
+    write(&[clip(1)]);
+    assert_eq!(entries(&dir.path().join("samples")), ["1.wav"]);
+    // The last sample's folder goes with it, others stay with what they hold.
+    write(&[]);
+    let whole = [
+        "README.md",
+        "architecture.json",
+        "linear",
+        "pair.json",
+        "transformer",
+    ];
+    assert_eq!(entries(dir.path()), whole);
+    assert!(entries(&dir.path().join("linear")).contains(&"notes.txt".into()));
+    // A pair.json of somebody else names nothing to remove.
+    std::fs::write(dir.path().join("pair.json"), "{}").unwrap();
+    write(&[]);
+    assert_eq!(entries(dir.path()), whole);
+}
+
+#[test]
+fn a_write_that_fails_leaves_the_old_pair() {
+    let (teacher, student) = models();
+    let dir = tempfile::tempdir().unwrap();
+    let mut old = pair();
+    old.write(dir.path(), &teacher, &student, &[], WeightDtype::F32)
+        .unwrap();
+    // Where the clip's folder should be lies a file: the clip comes first, the weights would have come after.
+    std::fs::write(dir.path().join("samples"), "in the way").unwrap();
+    let before = entries(&dir.path().join("linear"));
+    let mut new = pair();
+    let clip = ("samples/1.wav".to_string(), vec![1]);
+    let error = new
+        .write(dir.path(), &teacher, &student, &[clip], WeightDtype::F16)
+        .unwrap_err();
+    assert!(error.to_string().contains("samples"), "{error}");
+    assert_eq!(Pair::read(dir.path()).unwrap().0, old);
+    // The same where the weights were written already.
+    let late = [
+        ("linear/model.safetensors", &b"new"[..]),
+        ("samples/1.wav", b"new"),
+    ];
+    assert!(write_files(dir.path(), &late).is_err());
+    assert_eq!(Pair::read(dir.path()).unwrap().0, old);
+    assert_eq!(entries(&dir.path().join("linear")), before);
 }
 
 #[test]

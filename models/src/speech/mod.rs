@@ -33,9 +33,10 @@ pub use forward::SpeechOutput;
 pub(crate) use forward::Stage;
 pub use vocabulary::CtcVocabulary;
 
+use crate::checkpoint::DeviceTensors;
 use crate::layers::{
-    ParameterMut, ParameterRef, Parameters, Parts, Random, Source, Stored, Walk, dotted, stored,
-    stored_tensors,
+    ParameterMut, ParameterRef, Parameters, Parts, Random, Source, Stored, Tensors, Walk, dotted,
+    stored_name, stored_tensors,
 };
 use crate::{Checkpoint, Mamba2Config, ModelError};
 use build::Builder;
@@ -64,21 +65,42 @@ impl SpeechModel {
     /// # Errors
     /// [`ModelError::Config`], [`ModelError::MissingTensor`], [`ModelError::WrongShape`] or [`ModelError::BadTensor`].
     pub fn from_checkpoint(checkpoint: &Checkpoint, device: &Device) -> Result<Self, ModelError> {
+        Self::from_tensors(checkpoint, &checkpoint.tensors, device)
+    }
+
+    /// The same with tensors that are already on `device`.
+    ///
+    /// # Errors
+    /// Those of [`SpeechModel::from_checkpoint`].
+    pub fn from_device(
+        checkpoint: &Checkpoint,
+        tensors: &DeviceTensors,
+        device: &Device,
+    ) -> Result<Self, ModelError> {
+        Self::from_tensors(checkpoint, tensors, device)
+    }
+
+    fn from_tensors(
+        checkpoint: &Checkpoint,
+        tensors: &dyn Tensors,
+        device: &Device,
+    ) -> Result<Self, ModelError> {
         let config =
             SpeechConfig::from_value(checkpoint.config.clone(), &checkpoint.config_file())?;
         let first = "feature_projection.projection.weight";
         let prefix = ["", PREFIX]
             .into_iter()
-            .find(|prefix| stored(checkpoint, &dotted(prefix, first)).is_some());
+            .find(|prefix| stored_name(tensors, &dotted(prefix, first)).is_some());
         let prefix = prefix.unwrap_or(PREFIX).to_string();
-        let masked = stored(checkpoint, &dotted(&prefix, "masked_spec_embed")).is_some();
+        let masked = stored_name(tensors, &dotted(&prefix, "masked_spec_embed")).is_some();
         let files = Arc::new(checkpoint.files.clone());
+        let file = checkpoint.weights_file();
         Self::build(
             config,
             prefix,
             masked,
             files,
-            &mut Stored(checkpoint),
+            &mut Stored { tensors, file },
             device,
         )
     }

@@ -24,8 +24,9 @@ pub use config::{Architecture, Family, LinformerConfig, Mixer, Sharing, TextConf
 pub use forward::{ForwardOptions, TextOutput};
 pub(crate) use layers::Encoder;
 
+use crate::checkpoint::DeviceTensors;
 use crate::layers::{
-    Parameters, Parts, Random, Source, Stored, Walk, dotted, stored, stored_tensors,
+    Parameters, Parts, Random, Source, Stored, Tensors, Walk, dotted, stored_name, stored_tensors,
 };
 use crate::{Checkpoint, ModelError};
 use build::Builder;
@@ -51,13 +52,33 @@ impl TextModel {
     /// # Errors
     /// [`ModelError::Config`], [`ModelError::MissingTensor`], [`ModelError::WrongShape`] or [`ModelError::BadTensor`].
     pub fn from_checkpoint(checkpoint: &Checkpoint, device: &Device) -> Result<Self, ModelError> {
+        Self::from_tensors(checkpoint, &checkpoint.tensors, device)
+    }
+
+    /// The same with tensors that are already on `device`.
+    ///
+    /// # Errors
+    /// Those of [`TextModel::from_checkpoint`].
+    pub fn from_device(
+        checkpoint: &Checkpoint,
+        tensors: &DeviceTensors,
+        device: &Device,
+    ) -> Result<Self, ModelError> {
+        Self::from_tensors(checkpoint, tensors, device)
+    }
+
+    fn from_tensors(
+        checkpoint: &Checkpoint,
+        tensors: &dyn Tensors,
+        device: &Device,
+    ) -> Result<Self, ModelError> {
         let mut config =
             TextConfig::from_value(checkpoint.config.clone(), &checkpoint.config_file())?;
         let prefix = ["", "bert", "roberta"]
             .into_iter()
             .find(|prefix| {
                 let table = dotted(prefix, "embeddings.word_embeddings.weight");
-                checkpoint.tensors.contains_key(&table)
+                tensors.describe(&table).is_some()
             })
             .unwrap_or(match config.architecture {
                 Architecture::Bare => "",
@@ -74,10 +95,7 @@ impl TextModel {
                 .get("id2label")
                 .is_none_or(serde_json::Value::is_null)
             && checkpoint.config.get("num_labels").is_none()
-            && let Some(&[classes, _]) = checkpoint
-                .tensors
-                .get(classifier)
-                .map(|t| t.shape.as_slice())
+            && let Some((_, &[classes, _])) = tensors.describe(classifier)
         {
             config.labels = (0..classes).map(|i| format!("LABEL_{i}")).collect();
         }
@@ -85,10 +103,11 @@ impl TextModel {
         let pooler = match (config.family, has_head) {
             (Family::Bert, true) => true,
             (Family::Roberta, true) => false,
-            _ => stored(checkpoint, &dotted(prefix, "pooler.dense.weight")).is_some(),
+            _ => stored_name(tensors, &dotted(prefix, "pooler.dense.weight")).is_some(),
         };
         let tokenizer = checkpoint.tokenizer.clone().map(Arc::new);
-        let mut source = Stored(checkpoint);
+        let file = checkpoint.weights_file();
+        let mut source = Stored { tensors, file };
         Self::build(
             config,
             prefix.to_string(),

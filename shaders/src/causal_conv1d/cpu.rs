@@ -312,34 +312,36 @@ pub(super) fn step(
 ) -> (FlexTensor, FlexTensor) {
     let [x, weight, bias, state] = [x, weight, bias, state].map(contiguous);
     let (shape, state_shape) = (x.layout().shape().clone(), state.layout().shape().clone());
-    let channels = shape[1];
     let (x, weight, bias) = (
         x.storage::<f32>(),
         weight.storage::<f32>(),
         bias.storage::<f32>(),
     );
     let past = state_shape[2];
-    // A few values a channel: not worth a vector register, nor another core.
-    let mut y = Vec::with_capacity(x.len());
-    let mut next = Vec::with_capacity(x.len() * past);
-    for (at, (&value, state)) in x
-        .iter()
-        .zip(state.storage::<f32>().chunks_exact(past))
-        .enumerate()
+    let mut y = fresh(x.len());
+    let mut next = fresh(x.len() * past);
+    let states = state.storage::<f32>().chunks_exact(past);
+    let channel_rows = weight.chunks_exact(past + 1).zip(bias).cycle();
+    let results = y.iter_mut().zip(next.chunks_exact_mut(past));
+    for (((&value, state), (taps, bias)), (y, next)) in
+        x.iter().zip(states).zip(channel_rows).zip(results)
     {
-        let channel = at % channels;
-        let (taps, last) = weight[channel * (past + 1)..][..past + 1].split_at(past);
-        let mut sum = bias[channel] + last[0] * value;
-        for (tap, input) in taps.iter().zip(state) {
-            sum += tap * input;
+        // From the newest to the oldest, each moving one place: a copy of a few values would be a call in a browser.
+        let mut sum = bias + taps[past] * value;
+        let mut newer = value;
+        for place in (0..past).rev() {
+            let input = state[place];
+            sum += taps[place] * input;
+            next[place] = newer;
+            newer = input;
         }
-        if silu {
-            let (z, s) = sigmoid::<false>(sum);
-            sum = z * s;
+        *y = sum;
+    }
+    if silu {
+        for y in &mut y {
+            let (z, s) = sigmoid::<false>(*y);
+            *y = z * s;
         }
-        y.push(sum);
-        next.extend_from_slice(&state[1..]);
-        next.push(value);
     }
     (tensor(y, shape), tensor(next, state_shape))
 }

@@ -72,7 +72,10 @@ pub fn causal_conv1d(
     let state = last_inputs(x.clone().detach(), initial_state.clone(), width - 1);
     let f32 = x.dtype() == DType::F32
         && weight.dtype() == DType::F32
-        && bias.as_ref().is_none_or(|bias| bias.dtype() == DType::F32);
+        && bias.as_ref().is_none_or(|bias| bias.dtype() == DType::F32)
+        && initial_state
+            .as_ref()
+            .is_none_or(|state| state.dtype() == DType::F32);
     if !f32 || width > MAX_WIDTH || x.dims().contains(&0) {
         let y = reference::causal_conv1d(x, weight, bias, initial_state, silu);
         return ConvOutput { y, state };

@@ -3,8 +3,8 @@
 use burn_cubecl::tensor::CubeTensor;
 
 use super::Sizes;
-use crate::launch::{Kernel, contiguous, empty};
-use crate::linear::tiled;
+use crate::launch::{contiguous, empty};
+use crate::linear::tiled::{Along, Layout, Tile, Tiled};
 
 /// `[N, T, D]`.
 pub(super) fn forward(
@@ -17,17 +17,6 @@ pub(super) fn forward(
     let sizes = Sizes::of(x.meta.shape(), weight.meta.shape(), stride);
     let (frames, out, depth) = (sizes.frames(), sizes.out, sizes.depth);
     let y = empty(&x, [sizes.samples, frames, out]);
-    let kernel = Kernel::new("windowed product", tiled::WGSL, tiled::THREADS)
-        .set(
-            "a_index",
-            "matrix * info[4] + row * info[5] + depth", // windows overlap
-        )
-        .set(
-            "b_index",
-            "(matrix % info[6] * size.z + depth) * size.y + column",
-        )
-        .set("matrices", "info[3]");
-    let kernel = tiled::order(kernel, false, false);
     let info = [
         frames,
         out,
@@ -38,16 +27,25 @@ pub(super) fn forward(
         sizes.groups,
     ]
     .map(|size| size as u32);
-    let groups = sizes.samples * tiled::groups(frames, out);
-    let added = "bias[matrix % info[6] * size.y + column + j]";
-    tiled::launch(
-        kernel,
-        [&x, &weight, &y],
-        bias.as_ref(),
-        added,
-        &info,
-        groups,
-    );
+    let bias = bias
+        .as_ref()
+        .map(|bias| (bias, "matrix % info[6] * size.y + column"));
+    Tiled {
+        name: "windowed product",
+        tile: Tile::select(&y, sizes.samples, frames, out),
+        a: Layout {
+            index: "matrix * info[4] + row * info[5] + depth".to_string(), // windows overlap
+            along: Along::Depth,
+            fours: fours([depth, sizes.len * sizes.channels, stride * sizes.channels]),
+        },
+        b: Layout {
+            index: "(matrix % info[6] * size.z + depth) * size.y + column".to_string(),
+            along: Along::Rows,
+            fours: fours([out]),
+        },
+        matrices: ("info[3]", sizes.samples),
+    }
+    .launch([&x, &weight, &y], bias, &info);
     y
 }
 
@@ -66,17 +64,6 @@ pub(super) fn weight_gradient(
     let (frames, out) = (shape[1], shape[2]);
     let dweight = empty(&x, [groups, depth, out]);
     let sample = "(depth / info[6] * info[3] + matrix)";
-    let kernel = Kernel::new("windowed product, weights", tiled::WGSL, tiled::THREADS)
-        .set(
-            "a_index",
-            format!("{sample} * info[4] + depth % info[6] * info[5] + row"),
-        )
-        .set(
-            "b_index",
-            format!("({sample} * info[6] + depth % info[6]) * size.y + column"),
-        )
-        .set("matrices", "info[3]");
-    let kernel = tiled::order(kernel, true, false);
     let info = [
         depth,
         out,
@@ -87,7 +74,26 @@ pub(super) fn weight_gradient(
         frames,
     ]
     .map(|size| size as u32);
-    let count = groups * tiled::groups(depth, out);
-    tiled::launch(kernel, [&x, &dy, &dweight], None, "", &info, count);
+    Tiled {
+        name: "windowed product, weights",
+        tile: Tile::select(&dweight, groups, depth, out),
+        a: Layout {
+            index: format!("{sample} * info[4] + depth % info[6] * info[5] + row"),
+            along: Along::Rows,
+            fours: fours([depth, len * channels, stride * channels]),
+        },
+        b: Layout {
+            index: format!("({sample} * info[6] + depth % info[6]) * size.y + column"),
+            along: Along::Rows,
+            fours: fours([out]),
+        },
+        matrices: ("info[3]", groups),
+    }
+    .launch([&x, &dy, &dweight], None, &info);
     dweight
+}
+
+/// Whether four neighbours always are a vector: every distance is a multiple of four.
+fn fours<const N: usize>(distances: [usize; N]) -> bool {
+    distances.iter().all(|distance| distance.is_multiple_of(4))
 }

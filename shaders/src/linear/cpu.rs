@@ -1,4 +1,4 @@
-//! Matrix products of the linear layer on the CPU, by the `gemm` crate.
+//! Matrix products of the linear layer on the CPU.
 
 use burn_flex::FlexTensor;
 

@@ -5,7 +5,7 @@ use burn_cubecl::CubeBackend;
 use burn_cubecl::tensor::CubeTensor;
 
 use super::select::{Product, select};
-use super::tiled;
+use super::tiled::{self, Along, Layout, Tile, Tiled};
 use crate::column_sum;
 use crate::launch::{Kernel, contiguous, empty};
 
@@ -23,54 +23,124 @@ pub(super) fn multiply(
     bias: Option<CubeTensor>,
     [m, n, k]: [usize; 3],
 ) -> CubeTensor {
-    // The names differ because a kernel is known by its name and parameters.
-    let (name, source, threads, tile, bytes) = match product {
-        Product::Tiled => (
-            "linear product",
-            tiled::WGSL,
-            tiled::THREADS,
-            64,
-            2 * 272 * 16 + 16,
-        ),
-        Product::Short => (
-            "short linear product",
-            include_str!("short.wgsl"),
-            256,
-            16,
-            2 * 272 * 4 + 16,
-        ),
-        Product::Burn => return burn_product(a, b, bias, [m, n, k]),
-    };
-    let kernel = Kernel::new(name, source, threads)
-        .set("matrices", "1u")
-        .set(
-            "a_index",
-            if a.transposed {
-                "depth * size.x + row"
-            } else {
-                "row * size.z + depth"
-            },
-        )
-        .set(
-            "b_index",
-            if b.transposed {
-                "column * size.z + depth"
-            } else {
-                "depth * size.y + column"
-            },
-        )
-        .workgroup_memory(bytes);
-    let kernel = tiled::along(kernel, a.transposed, b.transposed);
+    match product {
+        Product::Tiled => tiled_product(&a, &b, bias.as_ref(), [m, n, k]),
+        Product::Dots => dots_product(&a, &b, bias.as_ref(), [m, n, k]),
+        Product::Short => short_product(&a, &b, bias.as_ref(), [m, n, k]),
+        Product::Burn => burn_product(a, b, bias, [m, n, k]),
+    }
+}
+
+fn tiled_product(
+    a: &Operand,
+    b: &Operand,
+    bias: Option<&CubeTensor>,
+    [m, n, k]: [usize; 3],
+) -> CubeTensor {
     let c = empty(&a.tensor, [m, n]);
-    let groups = m.div_ceil(tile) * n.div_ceil(tile);
-    let info = [m as u32, n as u32, k as u32];
-    let added = match tile {
-        64 => "bias[column + j]",
-        _ => "bias[column]",
+    let layout = |index, along, neighbours: usize| Layout {
+        index,
+        along,
+        fours: neighbours.is_multiple_of(4),
     };
-    let operands = [&a.tensor, &b.tensor, &c];
-    tiled::launch(kernel, operands, bias.as_ref(), added, &info, groups);
+    Tiled {
+        name: "linear product",
+        tile: Tile::select(&c, 1, m, n),
+        a: match a.transposed {
+            true => layout(a_index(a), Along::Rows, m),
+            false => layout(a_index(a), Along::Depth, k),
+        },
+        b: match b.transposed {
+            true => layout(b_index(b), Along::Depth, k),
+            false => layout(b_index(b), Along::Rows, n),
+        },
+        matrices: ("1u", 1),
+    }
+    .launch(
+        [&a.tensor, &b.tensor, &c],
+        bias.map(|bias| (bias, "column")),
+        &[m, n, k].map(|size| size as u32),
+    );
     c
+}
+
+/// Both operands with their depth side by side, in fours; at most 8 rows of A, or columns of B.
+fn dots_product(
+    a: &Operand,
+    b: &Operand,
+    bias: Option<&CubeTensor>,
+    [m, n, k]: [usize; 3],
+) -> CubeTensor {
+    const THREADS: u32 = 64;
+    const ROWS: usize = THREADS as usize / 8;
+    let c = empty(&a.tensor, [m, n]);
+    let (few, many, operands, distances, column) = if m <= n {
+        (m, n, [&a.tensor, &b.tensor, &c], [n, 1], "many")
+    } else {
+        (n, m, [&b.tensor, &a.tensor, &c], [1, n], "few")
+    };
+    let kernel = Kernel::new(
+        "linear product of few rows",
+        include_str!("dots.wgsl"),
+        THREADS,
+    )
+    .set("few", few)
+    .workgroup_memory(few * THREADS as usize * 4);
+    tiled::launch_biased(
+        kernel,
+        operands,
+        bias.map(|bias| (bias, column)),
+        &[many, k / 4, distances[0], distances[1]].map(|size| size as u32),
+        many.div_ceil(ROWS),
+    );
+    c
+}
+
+fn short_product(
+    a: &Operand,
+    b: &Operand,
+    bias: Option<&CubeTensor>,
+    [m, n, k]: [usize; 3],
+) -> CubeTensor {
+    let c = empty(&a.tensor, [m, n]);
+    // Consecutive threads read along the dimension in which an operand's values are neighbours.
+    let along = |depth: bool| ["thread / 16u", "thread % 16u"][usize::from(depth)];
+    let kernel = Kernel::new("short linear product", include_str!("short.wgsl"), 256)
+        .set("a_index", a_index(a))
+        .set("b_index", b_index(b))
+        .set("a_row", along(a.transposed))
+        .set("a_depth", along(!a.transposed))
+        .set("b_column", along(!b.transposed))
+        .set("b_depth", along(b.transposed))
+        .workgroup_memory(2 * 272 * 4 + 16);
+    let groups = m.div_ceil(16) * n.div_ceil(16);
+    let operands = [&a.tensor, &b.tensor, &c];
+    tiled::launch_biased(
+        kernel,
+        operands,
+        bias.map(|bias| (bias, "column")),
+        &[m, n, k].map(|size| size as u32),
+        groups,
+    );
+    c
+}
+
+/// Index of A's element, in WGSL.
+fn a_index(a: &Operand) -> String {
+    let index = match a.transposed {
+        true => "depth * size.x + row",
+        false => "row * size.z + depth",
+    };
+    index.to_string()
+}
+
+/// Index of B's element, in WGSL.
+fn b_index(b: &Operand) -> String {
+    let index = match b.transposed {
+        true => "column * size.z + depth",
+        false => "depth * size.y + column",
+    };
+    index.to_string()
 }
 
 fn burn_product(
@@ -118,7 +188,7 @@ pub(super) fn forward(x: CubeTensor, weight: CubeTensor, bias: Option<CubeTensor
     let last = shape.num_dims() - 1;
     shape[last] = n;
     let y = multiply(
-        select(m, n, k),
+        select([m, n, k], true),
         operand(x, false),
         operand(weight, true),
         bias.map(contiguous),
@@ -135,7 +205,7 @@ pub(super) fn input_gradient(dy: CubeTensor, weight: CubeTensor) -> CubeTensor {
     let last = shape.num_dims() - 1;
     shape[last] = n;
     let dx = multiply(
-        select(m, n, k),
+        select([m, n, k], false),
         operand(dy, false),
         operand(weight, false),
         None,
@@ -148,7 +218,7 @@ pub(super) fn input_gradient(dy: CubeTensor, weight: CubeTensor) -> CubeTensor {
 pub(super) fn weight_gradient(dy: CubeTensor, x: CubeTensor) -> CubeTensor {
     let ((k, m), (_, n)) = (fold(&dy), fold(&x));
     multiply(
-        select(m, n, k),
+        select([m, n, k], false),
         operand(dy, true),
         operand(x, false),
         None,

@@ -39,10 +39,9 @@ fn main(
   let tx = thread % 16u;
   let ty = thread / 16u;
   // Neighbouring threads read neighbouring values, whichever way the operand lies.
-  let i = thread;
-  let a_row = {{ a_four }};
+  let a_row = {{ a_row }};
   let a_depth = {{ a_depth }};
-  let b_column = {{ b_four }};
+  let b_column = {{ b_column }};
   let b_depth = {{ b_depth }};
   var sum = 0.0;
   for (var start = 0u; start < size.z; start += 16u) {
@@ -54,5 +53,5 @@ fn main(
   }
   let row = row0 + ty;
   let column = column0 + tx;
-  if (row < size.x && column < size.y) { c[row * size.y + column] = sum{{ bias }}; }
+  if (row < size.x && column < size.y) { c[row * size.y + column] = sum + {{ bias }}; }
 }

@@ -115,10 +115,12 @@ fn frozen_parameters_leave_the_gradient_of_x() {
 }
 
 #[test]
-fn a_classifier_takes_small_tiles() {
-    assert_eq!(select(4, 384, 384), Product::Short);
-    assert_eq!(select(2048, 2, 384), Product::Short);
-    assert_eq!(select(2048, 1536, 384), Product::Burn);
+fn few_rows_or_columns_have_products_of_their_own() {
+    assert_eq!(select([4, 384, 384], true), Product::Dots);
+    assert_eq!(select([2048, 2, 384], true), Product::Dots);
+    assert_eq!(select([2048, 2, 385], true), Product::Short);
+    assert_eq!(select([2, 384, 2048], false), Product::Short);
+    assert_eq!(select([2048, 1536, 384], true), Product::Burn);
 }
 
 /// What `select` passes over is tested too, in both orders of both operands.
@@ -145,7 +147,10 @@ fn check_products([m, n, k]: [usize; 3], a_transposed: bool, b_transposed: bool,
         let tensor = place.tensor(values, [values.len()]);
         tensor.try_into_primitive::<CubeBackend>().unwrap()
     };
-    for kind in [Product::Tiled, Product::Short, Product::Burn] {
+    let along_depth = !a_transposed && b_transposed;
+    let dots = m.min(n) <= 8 && along_depth && k.is_multiple_of(4);
+    let kinds = [Product::Tiled, Product::Short, Product::Burn];
+    for kind in kinds.into_iter().chain(dots.then_some(Product::Dots)) {
         let got = multiply(
             kind,
             Operand {
@@ -178,6 +183,9 @@ fn every_product_gives_the_same() {
             [257, 1, 63],
             [70, 130, 16],
             [1, 65, 64],
+            [8, 21, 36],
+            [100, 3, 4],
+            [64, 64, 32],
         ]
         .into_iter()
         .enumerate()
@@ -207,18 +215,22 @@ fn products_on_the_gpu() {
         ([512, 1536, 384], false, true),
         ([32, 384, 384], false, true),
         ([4, 2, 384], false, true),
+        ([1, 1536, 384], false, true),
+        ([2048, 2, 384], false, true),
     ] {
         let (a, b) = (values(m * k, 1.0, 1), values(k * n, 1.0, 2));
         let (a, b) = (place.tensor(&a, [m * k]), place.tensor(&b, [k * n]));
         let mut line = format!("{m} x {n} x {k} transposed {a_transposed} {b_transposed}:");
-        let mut best = [f64::INFINITY; 3];
+        let mut best = [f64::INFINITY; 4];
         for run in 0..4 {
-            for (i, kind) in [Product::Tiled, Product::Short, Product::Burn]
+            for (i, kind) in [Product::Tiled, Product::Short, Product::Burn, Product::Dots]
                 .into_iter()
                 .enumerate()
             {
                 // Small tiles on a large matrix take minutes on a software adapter.
-                if kind == Product::Short && m * n > 32 * 384 {
+                if kind == Product::Short && m * n > 32 * 384
+                    || kind == Product::Dots && select([m, n, k], b_transposed) != kind
+                {
                     continue;
                 }
                 let cube = |tensor: &Tensor<1>| {
@@ -249,7 +261,7 @@ fn products_on_the_gpu() {
                 }
             }
         }
-        for (kind, time) in ["tiled", "short", "Burn"].into_iter().zip(best) {
+        for (kind, time) in ["tiled", "short", "Burn", "dots"].into_iter().zip(best) {
             line += &format!(" {kind} {time:.2} ms");
         }
         println!("{line}");

@@ -3,59 +3,177 @@
 use burn_cubecl::tensor::CubeTensor;
 
 use crate::launch::Kernel;
+use crate::tuning::Tuning;
 
-/// 64 × 64 values of the result by a workgroup.
-pub(crate) const WGSL: &str = include_str!("product.wgsl");
-/// Invocations of a workgroup.
-pub(crate) const THREADS: u32 = 64;
-/// Rows and columns of a workgroup's tile.
-const TILE: usize = 64;
+/// A square tile of the result by a workgroup.
+const WGSL: &str = include_str!("product.wgsl");
+/// Invocations of a workgroup, 8 x 8.
+const THREADS: u32 = 64;
 
-/// Workgroups of an `[m, n]` result.
-pub(crate) fn groups(m: usize, n: usize) -> usize {
-    m.div_ceil(TILE) * n.div_ceil(TILE)
+/// How an operand lies in memory.
+pub(crate) struct Layout {
+    /// Index of the element of a `row` (of B: `column`) and a `depth`, in WGSL.
+    pub(crate) index: String,
+    /// What its neighbours in memory differ in.
+    pub(crate) along: Along,
+    /// Whether four neighbours from a multiple of four on always are a vector: they are fetched as one.
+    pub(crate) fours: bool,
 }
 
-/// Lets consecutive threads read along the dimension in which an operand's values are neighbours: the depth, or with
-/// `transposed` the rows of A; the depth of a transposed B, else its columns.
-pub(crate) fn order(kernel: Kernel, a_transposed: bool, b_transposed: bool) -> Kernel {
-    along(kernel, a_transposed, b_transposed).workgroup_memory(2 * 272 * 16 + 16)
+/// What neighbours in memory differ in.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Along {
+    Depth,
+    /// Rows of A, or columns of B.
+    Rows,
 }
 
-/// The same for a kernel with tiles of another size.
-pub(super) fn along(kernel: Kernel, a_transposed: bool, b_transposed: bool) -> Kernel {
-    let along = |contiguous| {
-        if contiguous { "i % 16u" } else { "i / 16u" }
-    };
-    kernel
-        .set("a_four", along(a_transposed))
-        .set("a_depth", along(!a_transposed))
-        .set("b_four", along(!b_transposed))
-        .set("b_depth", along(b_transposed))
+/// Rows, and columns, of a workgroup's tile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tile {
+    /// 32 x 32, 4 x 4 values a thread.
+    Small,
+    /// 64 x 64, 8 x 8 values a thread.
+    Large,
 }
 
-/// Launches a product `[a, b, c]`; `added` is the element of the bias that a column gets.
-pub(crate) fn launch(
+impl Tile {
+    /// Large tiles fetch half as much, small ones share few values out among more workgroups: hardware wants some two hundred
+    /// at work. A software adapter runs one after the other, so there only rows that a large tile would waste count.
+    pub(crate) fn select(like: &CubeTensor, matrices: usize, m: usize, n: usize) -> Self {
+        let small = match Tuning::of(like) {
+            Tuning::Software => m <= 32,
+            Tuning::Hardware => matrices * Self::Large.count(m, n) < 200,
+        };
+        if small { Self::Small } else { Self::Large }
+    }
+
+    fn size(self) -> usize {
+        match self {
+            Self::Small => 32,
+            Self::Large => 64,
+        }
+    }
+
+    fn count(self, m: usize, n: usize) -> usize {
+        m.div_ceil(self.size()) * n.div_ceil(self.size())
+    }
+}
+
+/// A product of `[m, k]` by `[k, n]` for each of `matrices`, as one launch.
+pub(crate) struct Tiled {
+    /// Appears in errors.
+    pub(crate) name: &'static str,
+    pub(crate) tile: Tile,
+    pub(crate) a: Layout,
+    pub(crate) b: Layout,
+    /// Number of products, in WGSL, and as a number.
+    pub(crate) matrices: (&'static str, usize),
+}
+
+impl Tiled {
+    /// Launches it on `[a, b, c]`; `bias` comes with the index of the element that a column gets. `info` begins with m, n, k.
+    pub(crate) fn launch(
+        &self,
+        [a, b, c]: [&CubeTensor; 3],
+        bias: Option<(&CubeTensor, &str)>,
+        info: &[u32],
+    ) {
+        let size = self.tile.size();
+        // 64 threads bring a block of 4 x 4 each: 32 x 32 or 64 x 16 of an operand.
+        let fours = 256 / size;
+        let mut kernel = Kernel::new(self.name, WGSL, THREADS)
+            .set("tile", size)
+            .set("rows", size / 8)
+            .set("fours", fours)
+            .set("matrices", self.matrices.0)
+            .workgroup_memory(2 * size * (fours + 1) * 16 + 16);
+        for (layout, names) in [
+            (&self.a, ["a_type", "a_width", "a_index", "a_bring"]),
+            (&self.b, ["b_type", "b_width", "b_index", "b_bring"]),
+        ] {
+            let (kind, width) = match layout.fours {
+                true => ("vec4<f32>", 4),
+                false => ("f32", 1),
+            };
+            let values = [
+                kind.to_string(),
+                width.to_string(),
+                layout.index.clone(),
+                bring(&names[0][..1], layout),
+            ];
+            for (name, value) in names.into_iter().zip(values) {
+                kernel = kernel.set(name, value);
+            }
+        }
+        let shape = [info[0] as usize, info[1] as usize];
+        let groups = self.matrices.1 * self.tile.count(shape[0], shape[1]);
+        launch_biased(kernel, [a, b, c], bias, info, groups);
+    }
+}
+
+/// Launches a product on `[a, b, c]` with the bias, where there is one, bound behind them; `index` is that of the element
+/// that a column gets.
+pub(super) fn launch_biased(
     kernel: Kernel,
     [a, b, c]: [&CubeTensor; 3],
-    bias: Option<&CubeTensor>,
-    added: &str,
+    bias: Option<(&CubeTensor, &str)>,
     info: &[u32],
     groups: usize,
 ) {
     match bias {
-        Some(bias) => kernel
+        Some((bias, index)) => kernel
             .set(
                 "bias_binding",
                 "@group(0) @binding(3) var<storage, read_write> bias: array<f32>; // (n), for each matrix that needs its own",
             )
-            .set("bias", format!(" + {added}"))
+            .set("bias", format!("bias[{index}]"))
             .set("info_binding", 4)
             .launch(&[a, b, c, bias], info, groups),
         None => kernel
             .set("bias_binding", "")
-            .set("bias", "")
+            .set("bias", "0.0")
             .set("info_binding", 3)
             .launch(&[a, b, c], info, groups),
     }
+}
+
+/// The function that brings a step of an operand into its tile.
+///
+/// Vectors come in blocks of four rows and four depths, whose column i is row i. Single values come in a loop: sixteen
+/// reads in a row are more than SwiftShader's compiler takes.
+fn bring(operand: &str, layout: &Layout) -> String {
+    let at = |row: &str, depth: usize| {
+        format!("{operand}_at(first + {row}, start + 4u * four + {depth}u, size)")
+    };
+    let four = |reads: [String; 4]| reads.join(", ");
+    let numbers = [0, 1, 2, 3];
+    let body = match (layout.fours, layout.along) {
+        (true, Along::Depth) => format!(
+            "let row = thread / FOURS * 4u; let four = thread % FOURS;\n  let block = mat4x4<f32>({});",
+            four(numbers.map(|i| at(&format!("row + {i}u"), 0)))
+        ),
+        (true, Along::Rows) => format!(
+            "let row = thread % (TILE / 4u) * 4u; let four = thread / (TILE / 4u);\n  let block = transpose(mat4x4<f32>({}));",
+            four(numbers.map(|depth| at("row", depth)))
+        ),
+        (false, along) => {
+            let order = match along {
+                Along::Depth => "let row = i / FOURS; let four = i % FOURS;",
+                Along::Rows => "let row = i % TILE; let four = i / TILE;",
+            };
+            let values = four(numbers.map(|depth| at("row", depth)));
+            return format!(
+                "fn bring_{operand}(thread: u32, first: u32, start: u32, size: vec3<u32>) {{\n  \
+                 for (var i = thread; i < TILE * FOURS; i += {THREADS}u) {{\n    \
+                 {order}\n    tile_{operand}[row * ROW + four] = vec4<f32>({values});\n  }}\n}}"
+            );
+        }
+    };
+    let stores = numbers
+        .map(|i| format!("  tile_{operand}[(row + {i}u) * ROW + four] = block[{i}];\n"))
+        .concat();
+    format!(
+        "fn bring_{operand}(thread: u32, first: u32, start: u32, size: vec3<u32>) {{\n  {body}\n{stores}}}"
+    )
 }

@@ -6,6 +6,7 @@ use burn_cubecl::tensor::CubeTensor;
 use super::{Forward, Saved};
 use crate::Lengths;
 use crate::launch::{Kernel, contiguous, empty};
+use crate::tuning::Tuning;
 
 const THREADS: u32 = 64;
 /// Rows of the tiles inside a chunk.
@@ -30,6 +31,9 @@ struct Sizes<'a> {
     width: usize,
     causal: bool,
     chunk: usize,
+    /// Whether queries and keys are mapped to features once, before all else: the kernels of causal attention meet a value some ten
+    /// times, and a software adapter has no unit for the exponential. What it brings by itself has not been measured.
+    mapped: bool,
     lengths: &'a Lengths,
 }
 
@@ -43,8 +47,25 @@ impl<'a> Sizes<'a> {
             width: shape[3],
             causal,
             chunk: chunk(shape[3], causal),
+            mapped: causal && Tuning::of(tensor) == Tuning::Software,
             lengths,
         }
+    }
+
+    /// Queries or keys as the kernels want them.
+    fn features(&self, x: CubeTensor) -> CubeTensor {
+        if !self.mapped {
+            return x;
+        }
+        let values = self.batch * self.len * self.heads * self.width;
+        let result = empty(&x, x.meta.shape().clone());
+        let template = include_str!("features.wgsl");
+        Kernel::new("linear attention, features", template, THREADS).launch(
+            &[&x, &result],
+            &[values as u32],
+            values.div_ceil(THREADS as usize),
+        );
+        result
     }
 
     fn chunks(&self) -> usize {
@@ -79,6 +100,8 @@ impl<'a> Sizes<'a> {
             .set("tile_b", tile_b)
             .set("weighted", u8::from(weighted))
             .set("causal", u8::from(causal))
+            .set("given", u8::from(self.mapped))
+            .set("computed", u8::from(!self.mapped))
             .workgroup_memory(16 * (tile_a + tile_b) + 4 * inner + 64 + 48)
     }
 
@@ -303,6 +326,7 @@ pub(super) fn forward(
         width,
         ..
     } = sizes;
+    let [query, key] = [query, key].map(|x| sizes.features(x));
     let states = sizes.sums(&key, &value, None);
     let kv = empty(&query, [batch, heads, width, width]);
     let z = empty(&query, [batch, heads, width]);
@@ -326,7 +350,7 @@ pub(super) fn forward(
         kv,
         z,
         normaliser,
-        states: (!causal).then_some(states),
+        states: Some(states),
     }
 }
 
@@ -349,12 +373,10 @@ pub(super) fn backward(saved: Saved<CubeTensor>, gradient: CubeTensor) -> [CubeT
         &[rows as u32, sizes.width as u32],
         rows.div_ceil(THREADS as usize),
     );
-    let states = forward.states.unwrap_or_else(|| {
-        let states = sizes.sums(&key, &value, None);
-        // The sums of all are not asked for again, but they say which way to carry.
-        sizes.carry(&states, Some([&forward.kv, &forward.z]));
-        states
-    });
+    let [query, key] = [query, key].map(|x| sizes.features(x));
+    let states = forward
+        .states
+        .expect("the forward pass on a GPU keeps them");
     let dquery = sizes.rows(&Rows {
         name: "linear attention, gradient of queries",
         buffers: &[
@@ -373,6 +395,8 @@ pub(super) fn backward(saved: Saved<CubeTensor>, gradient: CubeTensor) -> [CubeT
         order: BEFORE,
         value: "(sum + stats[row].y * states[plan.states + plan.width * plan.width + column]) * slope(query[at])",
     });
+    // Those of the forward pass make room before the next ones are made.
+    drop(states);
     let states = sizes.sums(&query, &gradient, Some(&stats));
     sizes.carry(&states, None);
     let dkey = sizes.rows(&Rows {

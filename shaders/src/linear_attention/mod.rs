@@ -43,12 +43,12 @@ pub struct LinearAttentionOutput {
 /// upstream gradient is there.
 ///
 /// Memory beside inputs and outputs, in values for each sample, on the GPU: L/C · H · P · (P + 1) of chunk sums, with C = 256
-/// positions, causal C = 64 (128 for heads wider than 64); bidirectional they are kept for the backward pass, causal they are
-/// computed again. L · H of normalisers are kept. On the CPU the sums of one chunk for each thread. Tensors that are not of f32
-/// take [the plain form](mod@reference).
+/// positions, causal C = 64 (128 for heads wider than 64), and L · H of normalisers; both are kept for the backward pass, which takes
+/// as many sums again and 2 · L · H. Software adapters take 2 · L · H · P of features within either pass of causal attention. On the
+/// CPU the sums of one chunk for each thread. Tensors that are not of f32 take [the plain form](mod@reference).
 ///
 /// # Panics
-/// When the shapes differ or `lengths` is of another batch.
+/// When the shapes differ, `lengths` is of another batch, or a sample is longer than L.
 pub fn linear_attention(
     query: Tensor<4>,
     key: Tensor<4>,
@@ -68,6 +68,12 @@ pub fn linear_attention(
         "linear_attention: query has {} samples, the lengths are of {}",
         query.dims()[0],
         lengths.batch()
+    );
+    assert!(
+        lengths.max() <= query.dims()[1],
+        "linear_attention: {} positions a sample, found a length of {}",
+        query.dims()[1],
+        lengths.max()
     );
     let f32 = [query.dtype(), key.dtype(), value.dtype()] == [DType::F32; 3];
     if !f32 || query.dims().contains(&0) {
@@ -111,7 +117,7 @@ pub struct Forward<T> {
     z: T,
     /// φ(q)·z + eps, `[B, L, H]`
     normaliser: T,
-    /// Sums that the backward pass takes, where it does not compute them again; in the backend's own layout.
+    /// Sums of the chunks, where the backward pass takes them; in the backend's own layout.
     states: Option<T>,
 }
 

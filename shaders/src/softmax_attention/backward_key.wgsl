@@ -10,18 +10,8 @@
 @group(0) @binding(4) var<storage, read_write> stats: array<vec2<f32>>;        // [B, Lq, H]: lse (base 2), delta
 @group(0) @binding(5) var<storage, read_write> dkey: array<{{ element }}>;     // [B, Lk, H, P]
 @group(0) @binding(6) var<storage, read_write> dvalue: array<{{ element }}>;   // [B, Lk, H, P]
-// Lq, Lk, H, workgroups, blocks of a sample and head, scale as f32 bits; then [B] real queries, [B] real keys
-@group(0) @binding(7) var<storage, read_write> info: array<u32>;
+@group(0) @binding(7) var<storage, read_write> info: array<u32>; // as in tiling.wgsl
 
-const CAUSAL = {{ causal }};
-const P = {{ width }}u;
-const P4 = {{ width4 }}u;
-const TILE = {{ tile }}u;
-const THREADS = {{ threads }}u;
-const BLOCK = {{ threads }}u * {{ rows }}u;
-const SIZES = 6u;
-
-var<workgroup> plan: vec4<u32>;
 var<workgroup> queries: array<vec4<f32>, {{ tile_vectors }}>;
 var<workgroup> gradients: array<vec4<f32>, {{ tile_vectors }}>;
 var<workgroup> tile_stats: array<vec2<f32>, {{ tile }}>;
@@ -32,37 +22,16 @@ fn main(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) thread: u32,
 ) {
-    let group = group_id.y * groups.x + group_id.x;
-    let queries_len = info[0];
-    let keys_len = info[1];
-    let heads = info[2];
-    let blocks = info[4];
-    let b = group / (heads * blocks);
-    let h = group / blocks % heads;
-    let first = group % blocks * BLOCK;
+    let place = place_of(group_id, groups);
     if (thread == 0u) {
-        // (first query to look at, end of the real queries, real keys, whether the group exists)
-        plan = vec4<u32>(0u);
-        if (group < info[3]) {
-            let batch = info[3] / (heads * blocks);
-            let real_keys = min(info[SIZES + batch + b], keys_len);
-            var end = min(info[SIZES + b], queries_len);
-            var begin = 0u;
-            if (CAUSAL) {
-                begin = first / TILE * TILE;
-            }
-            if (first >= real_keys) {
-                end = 0u;
-            }
-            plan = vec4<u32>(begin, end, real_keys, 1u);
-        }
+        plan = plan_keys(place);
     }
     // Uniform, so that the barriers below may stand in a loop over it.
     let sizes = workgroupUniformLoad(&plan);
     let scale = bitcast<f32>(info[5]);
     //@ for r in 0..{{ rows }}
-    let j_@r = first + thread + @ru * THREADS;
-    let row_@r = (b * keys_len + j_@r) * heads + h;
+    let j_@r = place.first + thread + @ru * THREADS;
+    let row_@r = (place.b * place.keys_len + j_@r) * place.heads + place.h;
     //@ for c in 0..{{ width4 }}
     var k_@r_@c = vec4<f32>(0.0);
     var v_@r_@c = vec4<f32>(0.0);
@@ -83,7 +52,7 @@ fn main(
             var q = vec4<f32>(0.0);
             var g = vec4<f32>(0.0);
             if (i < sizes.y) {
-                let query_row = (b * queries_len + i) * heads + h;
+                let query_row = (place.b * place.queries_len + i) * place.heads + place.h;
                 q = load_query(query_row, at % P4);
                 g = load_gradient(query_row, at % P4);
             }
@@ -93,7 +62,7 @@ fn main(
         for (var at = thread; at < TILE; at += THREADS) {
             var stat = vec2<f32>(0.0);
             if (start + at < sizes.y) {
-                stat = stats[(b * queries_len + start + at) * heads + h];
+                stat = stats[(place.b * place.queries_len + start + at) * place.heads + place.h];
             }
             tile_stats[at] = stat;
         }
@@ -131,7 +100,7 @@ fn main(
     }
 
     //@ for r in 0..{{ rows }}
-    if (sizes.w == 1u && j_@r < keys_len) {
+    if (sizes.w == 1u && j_@r < place.keys_len) {
         //@ for c in 0..{{ width4 }}
         store_dkey(row_@r, @cu, dk_@r_@c * scale);
         store_dvalue(row_@r, @cu, dv_@r_@c);

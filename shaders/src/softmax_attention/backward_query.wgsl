@@ -8,20 +8,7 @@
 @group(0) @binding(3) var<storage, read_write> gradient: array<{{ element }}>; // [B, Lq, H, P]
 @group(0) @binding(4) var<storage, read_write> stats: array<vec2<f32>>;        // [B, Lq, H]: lse (base 2), delta
 @group(0) @binding(5) var<storage, read_write> result: array<{{ element }}>;   // [B, Lq, H, P]
-// Lq, Lk, H, workgroups, blocks of a sample and head, scale as f32 bits; then [B] real queries, [B] real keys
-@group(0) @binding(6) var<storage, read_write> info: array<u32>;
-
-const CAUSAL = {{ causal }};
-const P = {{ width }}u;
-const P4 = {{ width4 }}u;
-const TILE = {{ tile }}u;
-const THREADS = {{ threads }}u;
-const BLOCK = {{ threads }}u * {{ rows }}u;
-const SIZES = 6u;
-
-var<workgroup> plan: vec4<u32>;
-var<workgroup> keys: array<vec4<f32>, {{ tile_vectors }}>;
-var<workgroup> values: array<vec4<f32>, {{ tile_vectors }}>;
+@group(0) @binding(6) var<storage, read_write> info: array<u32>; // as in tiling.wgsl
 
 @compute @workgroup_size({{ threads }}, 1, 1)
 fn main(
@@ -29,45 +16,18 @@ fn main(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) thread: u32,
 ) {
-    let group = group_id.y * groups.x + group_id.x;
-    let queries_len = info[0];
-    let keys_len = info[1];
-    let heads = info[2];
-    let blocks = info[4];
-    let b = group / (heads * blocks);
-    let h = group / blocks % heads;
-    let first = group % blocks * BLOCK;
+    let place = place_of(group_id, groups);
     if (thread == 0u) {
-        // (keys that any row of the group sees, real queries, real keys, whether the group exists)
-        plan = vec4<u32>(0u);
-        if (group < info[3]) {
-            let batch = info[3] / (heads * blocks);
-            let real_queries = min(info[SIZES + b], queries_len);
-            let real_keys = min(info[SIZES + batch + b], keys_len);
-            var end = real_keys;
-            if (CAUSAL) {
-                end = min(end, first + BLOCK);
-            }
-            if (first >= real_queries) {
-                end = 0u;
-            }
-            plan = vec4<u32>(end, real_queries, real_keys, 1u);
-        }
+        plan = plan_queries(place);
     }
     // Uniform, so that the barriers below may stand in a loop over it.
     let sizes = workgroupUniformLoad(&plan);
     let scale = bitcast<f32>(info[5]);
     var most = 0u;
     //@ for r in 0..{{ rows }}
-    let i_@r = first + thread + @ru * THREADS;
-    let row_@r = (b * queries_len + i_@r) * heads + h;
-    var visible_@r = 0u;
-    if (i_@r < sizes.y) {
-        visible_@r = sizes.z;
-        if (CAUSAL) {
-            visible_@r = min(visible_@r, i_@r + 1u);
-        }
-    }
+    let i_@r = place.first + thread + @ru * THREADS;
+    let row_@r = (place.b * place.queries_len + i_@r) * place.heads + place.h;
+    let visible_@r = visible_keys(i_@r, sizes);
     most = max(most, visible_@r);
     var stat_@r = vec2<f32>(0.0);
     //@ for c in 0..{{ width4 }}
@@ -85,18 +45,7 @@ fn main(
     //@ end
 
     for (var start = 0u; start < sizes.x; start += TILE) {
-        for (var at = thread; at < TILE * P4; at += THREADS) {
-            let j = start + at / P4;
-            var k = vec4<f32>(0.0);
-            var v = vec4<f32>(0.0);
-            if (j < sizes.x) {
-                let key_row = (b * keys_len + j) * heads + h;
-                k = load_key(key_row, at % P4);
-                v = load_value(key_row, at % P4);
-            }
-            keys[at] = k;
-            values[at] = v;
-        }
+        bring_keys(place, start, sizes.x, thread);
         workgroupBarrier();
         for (var j = 0u; j < TILE; j++) {
             if (start + j < most) {
@@ -127,7 +76,7 @@ fn main(
     }
 
     //@ for r in 0..{{ rows }}
-    if (sizes.w == 1u && i_@r < queries_len) {
+    if (sizes.w == 1u && i_@r < place.queries_len) {
         //@ for c in 0..{{ width4 }}
         store_result(row_@r, @cu, d_@r_@c * scale);
         //@ end

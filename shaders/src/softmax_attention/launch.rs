@@ -3,7 +3,23 @@
 use burn_cubecl::tensor::CubeTensor;
 
 use super::Visible;
-use crate::launch::{Kernel, MAX_WORKGROUP_MEMORY, contiguous, empty, is_software};
+use crate::launch::{Kernel, MAX_WORKGROUP_MEMORY, contiguous, empty};
+use crate::tuning::Tuning;
+
+const FORWARD: &str = concat!(
+    include_str!("forward.wgsl"),
+    include_str!("tiling.wgsl"),
+    include_str!("key_tile.wgsl")
+);
+const BACKWARD_QUERY: &str = concat!(
+    include_str!("backward_query.wgsl"),
+    include_str!("tiling.wgsl"),
+    include_str!("key_tile.wgsl")
+);
+const BACKWARD_KEY: &str = concat!(
+    include_str!("backward_key.wgsl"),
+    include_str!("tiling.wgsl")
+);
 
 /// Rows of a tile at most: enough to hide the loads, few enough that several workgroups fit.
 const MAX_TILE: usize = 32;
@@ -21,8 +37,8 @@ struct Dealing {
 
 impl Dealing {
     /// `vectors`: how many vectors of the row's width an invocation holds for each of its rows.
-    fn new(software: bool, width: usize, rows: usize, vectors: usize) -> Self {
-        if software {
+    fn new(tuning: Tuning, width: usize, rows: usize, vectors: usize) -> Self {
+        if tuning == Tuning::Software {
             // Every value read from workgroup memory should meet as many rows as compile in acceptable time.
             let each = (512 / (width.next_multiple_of(4) * vectors)).clamp(1, 8);
             let rows = 1 << each.ilog2();
@@ -159,17 +175,11 @@ pub(super) fn forward(
         [sizes.batch, sizes.queries, sizes.heads, sizes.width],
     );
     let lse = empty(&query, [sizes.batch, sizes.queries, sizes.heads]);
-    let dealing = Dealing::new(is_software(&query), sizes.width, sizes.queries, 2);
+    let dealing = Dealing::new(Tuning::of(&query), sizes.width, sizes.queries, 2);
     let (info, groups) = sizes.info(visible, sizes.queries.div_ceil(dealing.block()));
     let loads = ["query", "key", "value"];
     sizes
-        .kernel(
-            "attention",
-            include_str!("forward.wgsl"),
-            dealing,
-            &loads,
-            &["result"],
-        )
+        .kernel("attention", FORWARD, dealing, &loads, &["result"])
         .set("causal", visible.causal)
         .launch(&[&query, &key, &value, &out, &lse], &info, groups);
     (out, lse)
@@ -184,7 +194,7 @@ pub(super) fn backward(
     let [query, key, value, out, lse] = saved.map(contiguous);
     let gradient = contiguous(gradient);
     let sizes = Sizes::of(&query, &key);
-    let software = is_software(&query);
+    let tuning = Tuning::of(&query);
     let rows = sizes.batch * sizes.queries * sizes.heads;
     let stats = empty(&query, [sizes.batch, sizes.queries, sizes.heads, 2]);
     let dealing = Dealing {
@@ -208,13 +218,12 @@ pub(super) fn backward(
 
     let loads = ["query", "key", "value", "gradient"];
     let dquery = empty(&query, query.meta.shape().clone());
-    let dealing = Dealing::new(software, sizes.width, sizes.queries, 3);
+    let dealing = Dealing::new(tuning, sizes.width, sizes.queries, 3);
     let (info, groups) = sizes.info(visible, sizes.queries.div_ceil(dealing.block()));
-    let template = include_str!("backward_query.wgsl");
     sizes
         .kernel(
             "attention gradient of queries",
-            template,
+            BACKWARD_QUERY,
             dealing,
             &loads,
             &["result"],
@@ -228,13 +237,12 @@ pub(super) fn backward(
 
     let dkey = empty(&query, key.meta.shape().clone());
     let dvalue = empty(&query, key.meta.shape().clone());
-    let dealing = Dealing::new(software, sizes.width, sizes.keys, 4);
+    let dealing = Dealing::new(tuning, sizes.width, sizes.keys, 4);
     let (info, groups) = sizes.info(visible, sizes.keys.div_ceil(dealing.block()));
-    let template = include_str!("backward_key.wgsl");
     sizes
         .kernel(
             "attention gradient of keys",
-            template,
+            BACKWARD_KEY,
             dealing,
             &loads,
             &["dkey", "dvalue"],

@@ -27,8 +27,11 @@ pub const MAX_WIDTH: usize = 128;
 /// `query`, `key`, `value`: `[B, L, H, P]`. Result `[B, L, H, P]`; rows at padded positions are zero, and so are the
 /// gradients there. Tensors that are not of f32, and heads wider than [`MAX_WIDTH`], take [the plain form](mod@reference).
 ///
+/// Memory beside inputs and outputs, in values: B · L · H for the backward pass (the logarithm of each row's sum), and
+/// 2 · B · L · H within it. The scores are never kept, only a tile of them at a time.
+///
 /// # Panics
-/// When the shapes differ or `lengths` is of another batch.
+/// When the shapes differ, `lengths` is of another batch, or a sample is longer than L.
 pub fn softmax_attention(
     query: Tensor<4>,
     key: Tensor<4>,
@@ -48,9 +51,9 @@ pub fn softmax_attention(
 /// `[B, Lk, H, P]`, result `[B, Lq, H, P]`. A row that sees no key is zero.
 ///
 /// # Panics
-/// When the shapes do not fit each other or the batch of the lengths.
+/// When the shapes do not fit each other or the lengths.
 pub fn attend(query: Tensor<4>, key: Tensor<4>, value: Tensor<4>, visible: Visible) -> Tensor<4> {
-    let [batch, _, heads, width] = query.dims();
+    let [batch, len, heads, width] = query.dims();
     let [key_batch, key_len, key_heads, key_width] = key.dims();
     assert!(
         [key_batch, key_heads, key_width] == [batch, heads, width]
@@ -65,6 +68,12 @@ pub fn attend(query: Tensor<4>, key: Tensor<4>, value: Tensor<4>, visible: Visib
         "softmax_attention: query has {batch} samples, the lengths are of {} and {}",
         visible.queries.batch(),
         visible.keys.batch()
+    );
+    assert!(
+        visible.queries.max() <= len && visible.keys.max() <= key_len,
+        "softmax_attention: {len} queries and {key_len} keys a sample, found lengths of up to {} and {}",
+        visible.queries.max(),
+        visible.keys.max()
     );
     let f32 = [query.dtype(), key.dtype(), value.dtype()] == [DType::F32; 3];
     if !f32 || width > MAX_WIDTH || query.dims().contains(&0) || key_len == 0 {

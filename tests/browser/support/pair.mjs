@@ -93,7 +93,13 @@ function languageShapes({ hidden, layers, wide, vocab, states }) {
   return of;
 }
 
-function safetensors(of) {
+/** Finite values as 16-bit floats, cut rather than rounded; what is too small becomes 0. */
+const halves = (values) => Uint16Array.from(new Uint32Array(values.buffer), (bits) => {
+  const exponent = ((bits >>> 23) & 255) - 112;
+  return ((bits >>> 16) & 0x8000) | (exponent > 0 ? (exponent << 10) | ((bits >>> 13) & 0x3ff) : 0);
+});
+
+function safetensors(of, dtype = 'F32') {
   const header = {};
   const parts = [];
   let at = 0;
@@ -103,8 +109,9 @@ function safetensors(of) {
     const next = random([...name].reduce((sum, letter) => (Math.imul(sum, 31) + letter.charCodeAt(0)) | 0, 7));
     const norm = /(LayerNorm|layernorm|layer_norm)\.weight$/.test(name);
     const values = Float32Array.from({ length: count }, () => (norm ? 1 : 0) + (next() - 0.5) * (shape.length > 1 ? 0.5 : 0.1));
-    parts.push(Buffer.from(values.buffer));
-    header[name] = { dtype: 'F32', shape, data_offsets: [at, at += values.byteLength] };
+    const stored = dtype === 'F16' ? halves(values) : values;
+    parts.push(Buffer.from(stored.buffer));
+    header[name] = { dtype, shape, data_offsets: [at, at += stored.byteLength] };
   }
   const json = Buffer.from(JSON.stringify(header).padEnd(Math.ceil(JSON.stringify(header).length / 8) * 8));
   const length = Buffer.alloc(8);
@@ -113,7 +120,7 @@ function safetensors(of) {
 }
 
 /** Every file of the pair by its path. */
-export function makePair({ name = 'fixture', hidden = 64, layers = 2, heads = 4, wide = 128, positions = 256, k = 32 } = {}) {
+export function makePair({ name = 'fixture', hidden = 64, layers = 2, heads = 4, wide = 128, positions = 256, k = 32, dtype = 'F32' } = {}) {
   const config = {
     architectures: ['BertForSequenceClassification'], model_type: 'bert', hidden_size: hidden, num_hidden_layers: layers,
     num_attention_heads: heads, intermediate_size: wide, hidden_act: 'gelu', max_position_embeddings: positions, type_vocab_size: 2,
@@ -123,7 +130,7 @@ export function makePair({ name = 'fixture', hidden = 64, layers = 2, heads = 4,
   const files = {};
   for (const [side, extra] of [['transformer', {}], ['linear', { caldera: { mixer: 'linformer', k, sharing: 'none' } }]]) {
     files[`${side}/config.json`] = Buffer.from(JSON.stringify({ ...config, ...extra }, null, 2));
-    files[`${side}/model.safetensors`] = safetensors(shapes({ hidden, layers, wide, positions, classes: 2, k: side === 'linear' ? k : 0 }));
+    files[`${side}/model.safetensors`] = safetensors(shapes({ hidden, layers, wide, positions, classes: 2, k: side === 'linear' ? k : 0 }), dtype);
     files[`${side}/tokenizer.json`] = Buffer.from(JSON.stringify(tokenizer()));
   }
   return describe(files, {
@@ -149,7 +156,7 @@ function byteTokenizer(without = '') {
 }
 
 /** A pair of language models: a GPT-NeoX and a student of it with Mamba mixers, both of random weights. */
-export function makeLanguagePair({ name = 'words', hidden = 32, layers = 2, heads = 2, wide = 64, positions = 512, vocab = 320, states = 16, without = '' } = {}) {
+export function makeLanguagePair({ name = 'words', hidden = 32, layers = 2, heads = 2, wide = 64, positions = 512, vocab = 320, states = 16, without = '', dtype = 'F32' } = {}) {
   const config = {
     architectures: ['GPTNeoXForCausalLM'], model_type: 'gpt_neox', hidden_size: hidden, num_hidden_layers: layers, num_attention_heads: heads,
     intermediate_size: wide, hidden_act: 'gelu', max_position_embeddings: positions, rotary_pct: 0.25, rotary_emb_base: 10000, vocab_size: vocab,
@@ -158,7 +165,7 @@ export function makeLanguagePair({ name = 'words', hidden = 32, layers = 2, head
   const files = {};
   for (const [side, extra, d_state] of [['transformer', {}, 0], ['linear', { caldera: { mixer: 'mamba', d_state: states } }, states]]) {
     files[`${side}/config.json`] = Buffer.from(JSON.stringify({ ...config, ...extra }, null, 2));
-    files[`${side}/model.safetensors`] = safetensors(languageShapes({ hidden, layers, wide, vocab, states: d_state }));
+    files[`${side}/model.safetensors`] = safetensors(languageShapes({ hidden, layers, wide, vocab, states: d_state }), dtype);
     files[`${side}/tokenizer.json`] = Buffer.from(JSON.stringify(byteTokenizer(without)));
   }
   return describe(files, {

@@ -47,6 +47,11 @@ impl Blocks {
         self.tokens.len().saturating_sub(1)
     }
 
+    /// Tokens of a block; the last one may have fewer.
+    pub fn block_length(&self) -> usize {
+        self.block_length
+    }
+
     /// Bytes of text.
     pub fn bytes(&self) -> usize {
         self.bytes

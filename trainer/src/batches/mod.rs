@@ -2,12 +2,14 @@
 
 mod blocks;
 mod order;
+mod run;
 mod schedule;
 mod time_mask;
 
 pub use blocks::{BlockBatch, Blocks};
 pub(crate) use order::Random;
 pub use order::{BatchLimits, epoch_batches, mix};
+pub use run::RunBatches;
 pub use schedule::BatchSchedule;
 pub use time_mask::{TimeMask, time_mask};
 

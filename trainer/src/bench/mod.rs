@@ -1,6 +1,7 @@
 //! Measurements of time and memory.
 
 pub mod latency;
+mod latency_language;
 mod latency_speech;
 pub mod memory;
 pub mod ops;

@@ -6,6 +6,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 
 use super::family::Family;
+use super::folder;
 use super::output::{Output, write_config};
 use super::run::Run;
 use super::state::{Progress, State};
@@ -20,17 +21,17 @@ pub(super) fn drive<F: Family>(
     stop: &AtomicBool,
     observer: &mut dyn Observer,
 ) -> Result<RunSummary> {
-    let folder = run.config.output.clone();
-    std::fs::create_dir_all(&folder)
-        .with_context(|| format!("{}: cannot be made", folder.display()))?;
-    let state = State::new(&folder);
+    let output = run.config.output.clone();
+    std::fs::create_dir_all(&output)
+        .with_context(|| format!("{}: cannot be made", output.display()))?;
+    let state = State::new(&output);
     let mut progress = match run.config.resume && state.exists() {
         true => state.load(&mut run)?,
         false => {
             if run.config.resume {
                 observer.message("no state to go on from: starting afresh");
             }
-            state.clear()?;
+            folder::clear(&output)?;
             Progress::default()
         }
     };
@@ -47,9 +48,9 @@ pub(super) fn drive<F: Family>(
         valid_examples: counts.valid,
         parameters: run.student.num_parameters(),
     };
-    let lines = JsonLines::open(&folder.join("metrics.jsonl"), progress.step)?;
+    let lines = JsonLines::open(&output.join("metrics.jsonl"), progress.step)?;
     let mut out = Output {
-        folder,
+        folder: output,
         lines,
         observer,
     };
@@ -81,7 +82,7 @@ pub(super) fn drive<F: Family>(
         }
         let save = match run.config.train.save_every {
             Some(every) => progress.step.is_multiple_of(every),
-            None => evaluated,
+            None => evaluated || run.ends_epoch(progress.step),
         };
         let ends = progress.step == run.total_steps || stopped.is_some();
         if stop.load(Ordering::Relaxed) && !ends {

@@ -23,11 +23,15 @@ pub struct EvalOptions {
     pub teacher: Option<PathBuf>,
     /// The examples: `valid`, `valid_limit`, `max_length`, `labels` and the fields count, the rest is not read.
     pub data: DataConfig,
-    /// Examples in a forward pass; 0 is 64.
+    /// Examples in a forward pass; 0: 64 texts, 16 clips, or as many blocks of text (64 at most) as keep a language model's
+    /// logits below 256 MB.
     pub batch_size: usize,
     /// Where to compute.
     pub device: DeviceChoice,
 }
+
+/// Texts in a forward pass, where nobody says, and blocks at most.
+pub(super) const BATCH: usize = 64;
 
 /// What came of an evaluation.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -184,6 +188,13 @@ pub(super) fn log_softmax(row: &[f64]) -> Vec<f64> {
     row.iter().map(|value| value - most - sum.ln()).collect()
 }
 
+fn texts_in_a_pass(options: &EvalOptions) -> usize {
+    match options.batch_size {
+        0 => BATCH,
+        size => size,
+    }
+}
+
 /// Evaluates a classifier on labelled examples.
 pub(super) fn evaluate(options: &EvalOptions, observer: &mut dyn Observer) -> Result<Evaluation> {
     let (device, line) = select_device(options.device)?;
@@ -194,11 +205,7 @@ pub(super) fn evaluate(options: &EvalOptions, observer: &mut dyn Observer) -> Re
     for folder in std::iter::once(&options.model).chain(&options.teacher) {
         let (model, encoder, labels) = classifier(folder, &options.data, &device)?;
         let examples = encoder.encode(&with_labels(records.clone(), &labels, true)?)?;
-        let size = if options.batch_size == 0 {
-            64
-        } else {
-            options.batch_size
-        };
+        let size = texts_in_a_pass(options);
         let outcome = evaluate_model(&model, &examples, encoder.pad_token_id(), size, observer)?;
         let score = outcome.score(&examples);
         results.push((outcome, score));
@@ -244,11 +251,7 @@ pub fn predict(
         })
         .collect();
     let encoded = encoder.encode(&examples)?;
-    let size = if options.batch_size == 0 {
-        64
-    } else {
-        options.batch_size
-    };
+    let size = texts_in_a_pass(options);
     let outcome = evaluate_model(
         &model,
         &encoded,

@@ -12,11 +12,33 @@ use crate::losses::LogitsMean;
 use crate::metrics::{Observer, Score};
 use crate::model::Model;
 
+/// What is asked of a forward pass.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asked {
+    /// Embeddings and every layer.
+    pub hidden_states: bool,
+    /// Logits. Over a vocabulary they are by far the largest tensor of a pass; a family whose head costs nothing may give
+    /// them in any case.
+    pub logits: bool,
+    /// Dropout, and masked frames.
+    pub dropout: bool,
+}
+
+impl Asked {
+    /// What the models call it.
+    pub fn options(&self) -> ForwardOptions {
+        ForwardOptions {
+            hidden_states: self.hidden_states,
+            dropout: self.dropout,
+        }
+    }
+}
+
 /// What a model says of a batch.
 pub(super) struct Output {
     /// Embeddings and every layer, each \[B, L, D\]; empty unless asked for.
     pub hidden_states: Vec<Tensor<3>>,
-    /// \[B, L, V\]; of a classifier \[B, 1, C\]; None for a model without a head.
+    /// \[B, L, V\]; of a classifier \[B, 1, C\]; None for a model without a head, or where they were not asked for.
     pub logits: Option<Tensor<3>>,
 }
 
@@ -54,10 +76,11 @@ pub(super) trait Family {
     /// What the divergence of the logits is averaged over.
     fn logits_mean<'a>(&self, batch: &'a Self::Batch) -> LogitsMean<'a>;
     /// The forward pass.
-    fn forward(&self, model: &Self::Model, batch: &Self::Batch, options: &ForwardOptions)
-    -> Output;
+    fn forward(&self, model: &Self::Model, batch: &Self::Batch, asked: &Asked) -> Output;
     /// The task's own loss \[1\]; None where the batch has no labels.
     fn task_loss(&self, logits: Tensor<3>, batch: &Self::Batch) -> Option<Tensor<1>>;
+    /// Examples in a forward pass of evaluation, where the configuration does not say.
+    fn eval_batch_size(&self, model: &Self::Model) -> usize;
     /// How a model (frozen) does on the validation data.
     fn evaluate(
         &self,

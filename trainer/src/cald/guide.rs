@@ -4,9 +4,8 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use burn::tensor::{Gradients, Tensor};
-use caldera_models::ForwardOptions;
 
-use super::family::Family;
+use super::family::{Asked, Family};
 use crate::config::RunConfig;
 use crate::model::Model;
 use crate::optimizer::{AdamW, GradientSum};
@@ -130,19 +129,18 @@ impl<M: Model> Teacher<M> {
         }
     }
 
-    /// Its forward pass. A teacher that learns at this step makes one pass for both: with a graph, and dropout where
-    /// `dropout` is set; every other one keeps no graph and has no dropout.
+    /// Its forward pass. A teacher that learns at this step makes one pass for both: with a graph, logits, and dropout where
+    /// that is asked for; every other one keeps no graph and has no dropout.
     pub fn guide<F: Family<Model = M>>(
         &self,
         family: &F,
         batch: &F::Batch,
-        states: bool,
+        asked: &Asked,
         step: u64,
-        dropout: bool,
     ) -> Option<Guidance> {
-        let quiet = ForwardOptions {
-            hidden_states: states,
+        let quiet = Asked {
             dropout: false,
+            ..*asked
         };
         let frozen = |model: &M| {
             let output = family.forward(model, batch, &quiet);
@@ -161,8 +159,11 @@ impl<M: Model> Teacher<M> {
                 Some(frozen(&trainee.model.clone().frozen()))
             }
             Self::Training(trainee) => {
-                let options = ForwardOptions { dropout, ..quiet };
-                let output = family.forward(&trainee.model, batch, &options);
+                let asked = Asked {
+                    logits: true,
+                    ..*asked
+                };
+                let output = family.forward(&trainee.model, batch, &asked);
                 let loss = output
                     .logits
                     .clone()

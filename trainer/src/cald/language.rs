@@ -8,8 +8,8 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use caldera_models::{ForwardOptions, LanguageModel, Parameters};
 use caldera_shaders::Lengths;
 
-use super::evaluate::{EvalOptions, Evaluation};
-use super::family::{Counts, Family, Output};
+use super::evaluate::{BATCH, EvalOptions, Evaluation};
+use super::family::{Asked, Counts, Family, Output};
 use super::setup::language::{blocks, tokenizer_of};
 use crate::batches::{BlockBatch, Blocks};
 use crate::device::select_device;
@@ -55,21 +55,21 @@ impl Family for LanguageTask {
         LogitsMean::Valid(&batch.input.lengths)
     }
 
-    fn forward(
-        &self,
-        model: &LanguageModel,
-        batch: &BlockBatch,
-        options: &ForwardOptions,
-    ) -> Output {
-        let output = model.forward(&batch.input, options);
+    fn forward(&self, model: &LanguageModel, batch: &BlockBatch, asked: &Asked) -> Output {
+        let states = model.states(&batch.input, &asked.options());
         Output {
-            hidden_states: output.hidden_states,
-            logits: Some(output.logits),
+            hidden_states: states.hidden_states,
+            logits: asked.logits.then(|| model.logits(states.final_norm)),
         }
     }
 
     fn task_loss(&self, logits: Tensor<3>, batch: &BlockBatch) -> Option<Tensor<1>> {
         Some(next_token_loss(logits, batch))
+    }
+
+    fn eval_batch_size(&self, model: &LanguageModel) -> usize {
+        let blocks = self.valid.as_ref().unwrap_or(&self.train);
+        batch_size(model, blocks.block_length())
     }
 
     fn evaluate(
@@ -118,6 +118,15 @@ pub(super) fn guiding(
         );
     }
     Ok(teacher)
+}
+
+/// Logits of a forward pass of evaluation, at most: 256 MB.
+const LOGITS: usize = 64_000_000;
+
+/// Blocks in a forward pass of evaluation, where nobody says: as many as their logits allow, one at least.
+fn batch_size(model: &LanguageModel, block_length: usize) -> usize {
+    let of_a_block = block_length.saturating_mul(model.config.vocab_size);
+    (LOGITS / of_a_block.max(1)).clamp(1, BATCH)
 }
 
 /// Loss, accuracy, perplexity and bits a byte of `model` (frozen) over `blocks`, and the wall-clock seconds.
@@ -177,10 +186,6 @@ fn hits(guesses: Tensor<2, Int>, batch: &BlockBatch) -> Tensor<1> {
 pub(super) fn evaluate(options: &EvalOptions, observer: &mut dyn Observer) -> Result<Evaluation> {
     let (device, line) = select_device(options.device)?;
     observer.message(&line);
-    let size = match options.batch_size {
-        0 => 16,
-        size => size,
-    };
     let mut scores = Vec::new();
     for folder in std::iter::once(&options.model).chain(&options.teacher) {
         let model = <LanguageModel as Model>::load(folder, &device)?.frozen();
@@ -189,6 +194,10 @@ pub(super) fn evaluate(options: &EvalOptions, observer: &mut dyn Observer) -> Re
         let data = &options.data;
         let blocks =
             blocks(&model, &tokenizer, data, &data.valid, data.valid_limit).with_context(within)?;
+        let size = match options.batch_size {
+            0 => batch_size(&model, blocks.block_length()),
+            size => size,
+        };
         let (score, seconds) = evaluate_blocks(&model, &blocks, size, observer)?;
         scores.push((score, seconds, blocks.len()));
     }
@@ -205,4 +214,47 @@ pub(super) fn evaluate(options: &EvalOptions, observer: &mut dyn Observer) -> Re
         seconds,
         ..Evaluation::default()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use caldera_models::LanguageConfig;
+    use serde_json::json;
+
+    use super::*;
+
+    fn model(vocabulary: usize) -> LanguageModel {
+        let config = json!({
+            "architectures": ["GPTNeoXForCausalLM"], "model_type": "gpt_neox", "vocab_size": vocabulary, "hidden_size": 8,
+            "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 8, "max_position_embeddings": 16,
+        });
+        let config = LanguageConfig::from_value(config, "test").unwrap();
+        LanguageModel::random(config, 1, &Device::flex()).unwrap()
+    }
+
+    #[test]
+    fn logits_are_computed_where_they_are_asked_for() {
+        let (model, train) = (model(11), Blocks::new((0..9).collect(), 4, 9).unwrap());
+        let task = LanguageTask { train, valid: None };
+        let batch = task.batch(&[0, 1], 0, &Device::flex());
+        for logits in [false, true] {
+            let asked = Asked {
+                hidden_states: true,
+                logits,
+                dropout: false,
+            };
+            let output = task.forward(&model, &batch, &asked);
+            assert_eq!(output.hidden_states.len(), 2);
+            let dims = output.logits.map(|logits| logits.dims());
+            assert_eq!(dims, logits.then_some([2, 4, 11]));
+        }
+    }
+
+    #[test]
+    fn a_large_vocabulary_makes_small_batches() {
+        assert_eq!(batch_size(&model(512), 256), 64);
+        let large = model(50_304);
+        assert_eq!(batch_size(&large, 256), 4);
+        assert_eq!(batch_size(&large, 100_000), 1);
+    }
 }

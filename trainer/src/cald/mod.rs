@@ -1,13 +1,14 @@
 //! Fine-tuning, conversion by layerwise distillation, evaluation.
 //!
 //! `setup` turns a configuration into models and data, `family` is what differs between kinds of models (`text`, `language`,
-//! `speech`),
+//! `speech`), `folder` keeps runs from writing over one another,
 //! `guide` says what the student is held against at a step,
 //! `step` computes losses and gradients of a batch, `run` is one run and `drive` its loop, `state` lets it go on after a stop.
 
 mod drive;
 mod evaluate;
 mod family;
+mod folder;
 mod guide;
 mod language;
 mod output;
@@ -30,6 +31,7 @@ use crate::metrics::{Observer, RunSummary};
 use crate::model::{ModelKind, is_speech, kind_of};
 
 pub use evaluate::{EvalOptions, Evaluation, Outcome, Prediction, evaluate_model, predict};
+pub use folder::check_output;
 pub use speech_answers::{SpeechAnswer, SpeechHead, SpeechReader};
 
 /// Fine-tunes the transformer `config.model` on the task. `[cald]` is not read.
@@ -38,12 +40,13 @@ pub use speech_answers::{SpeechAnswer, SpeechHead, SpeechReader};
 /// Stops after the current step when `stop` becomes true, with the state saved.
 ///
 /// # Errors
-/// A bad configuration, bad data, a folder that cannot be read or written; messages name the file.
+/// A folder that it must not write into (see [`check_output`]), a bad configuration, bad data, a folder that cannot be read or written; messages name the file.
 pub fn finetune(
     config: &RunConfig,
     stop: &AtomicBool,
     observer: &mut dyn Observer,
 ) -> Result<RunSummary> {
+    check_output(config, false)?;
     match config.task {
         Task::Ctc => drive::drive(setup::speech::finetune(config, observer)?, stop, observer),
         Task::Classify if is_speech(config.source()) => {
@@ -66,6 +69,7 @@ pub fn convert(
     stop: &AtomicBool,
     observer: &mut dyn Observer,
 ) -> Result<RunSummary> {
+    check_output(config, true)?;
     match config.task {
         Task::Ctc => drive::drive(setup::speech::convert(config, observer)?, stop, observer),
         Task::Classify if is_speech(config.source()) => {

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use caldera_models::WeightDtype;
 
 use super::family::Family;
@@ -11,6 +11,7 @@ use super::state::{Progress, State};
 use crate::config::RunConfig;
 use crate::metrics::{JsonLines, MetricsLine, Observer, SavedKind, SavedRecord};
 use crate::model::Model;
+use crate::report::write_whole;
 
 /// The folder, the observer and the metrics file of a run.
 pub(super) struct Output<'a> {
@@ -58,14 +59,12 @@ impl Output<'_> {
     }
 }
 
-/// `config.toml` of the run folder, beside its place first.
+/// `config.toml` of the run folder. Leave to write over a run is given once: the file does not pass it on.
 pub(super) fn write_config(config: &RunConfig) -> Result<()> {
-    let path = config.output.join("config.toml");
-    let write = || -> Result<()> {
-        let mut file = tempfile::NamedTempFile::new_in(&config.output)?;
-        std::io::Write::write_all(&mut file, config.to_toml()?.as_bytes())?;
-        file.persist(&path)?;
-        Ok(())
+    let config = RunConfig {
+        overwrite: false,
+        ..config.clone()
     };
-    write().with_context(|| format!("{}: cannot be written", path.display()))
+    let text = config.to_toml()?;
+    write_whole(&config.output.join("config.toml"), text.as_bytes())
 }

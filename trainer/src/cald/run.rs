@@ -5,10 +5,10 @@ use std::time::Instant;
 use anyhow::{Result, bail};
 use burn::tensor::{Device, Tensor};
 
-use super::family::Family;
+use super::family::{Asked, Family};
 use super::guide::Teacher;
 use super::step::{Objective, Parts, student_step};
-use crate::batches::{BatchLimits, BatchSchedule, mix};
+use crate::batches::{BatchLimits, RunBatches, mix};
 use crate::config::{BestMetric, Guide, RunConfig};
 use crate::metrics::{EvalRecord, Observer, Score, StepRecord};
 use crate::optimizer::{AdamW, GradientSum};
@@ -34,7 +34,7 @@ pub(super) struct Run<F: Family> {
     pub guided_steps: u64,
     /// A fine-tuning run: the task's weight is 1 whatever `[cald]` says.
     finetuning: bool,
-    batches: BatchSchedule,
+    batches: RunBatches,
 }
 
 impl<F: Family> Run<F> {
@@ -54,7 +54,7 @@ impl<F: Family> Run<F> {
             chunk: train.bucket_batches,
         };
         let mut batches =
-            BatchSchedule::new(family.lengths(), limits, train.accumulation, config.seed);
+            RunBatches::new(family.lengths(), limits, train.accumulation, config.seed);
         let steps_per_epoch = batches.steps(1.0);
         let total_steps = train
             .max_steps
@@ -69,6 +69,11 @@ impl<F: Family> Run<F> {
                 .min(total_steps),
             _ => total_steps,
         };
+        let counts = family.counts();
+        if guided_steps < total_steps && counts.unlabelled > 0 {
+            // Without a guide nothing is learnt from them.
+            batches.only_first_from(guided_steps, counts.labelled);
+        }
         teacher.plan(guided_steps, &config);
         let finetuning = task == "finetune";
         Ok(Self {
@@ -124,7 +129,11 @@ impl<F: Family> Run<F> {
             teacher_learning_rate: self.teacher.learning_rate(step),
             ..StepRecord::default()
         };
-        let states = self.config.cald.alpha_layer > 0.0;
+        let of_the_teacher = Asked {
+            hidden_states: self.config.cald.alpha_layer > 0.0,
+            logits: self.config.cald.alpha_logits > 0.0,
+            dropout: objective.dropout,
+        };
         for (number, indices) in batches.iter().enumerate() {
             let family = &self.family;
             let draw = mix(mix(self.config.seed ^ 0xd4a3, step), number as u64);
@@ -132,9 +141,7 @@ impl<F: Family> Run<F> {
             let (rows, positions) = family.size(&batch);
             record.examples += rows;
             record.positions += positions;
-            let mut guidance = self
-                .teacher
-                .guide(family, &batch, states, step, objective.dropout);
+            let mut guidance = self.teacher.guide(family, &batch, &of_the_teacher, step);
             if let Some(gradients) = guidance
                 .as_mut()
                 .and_then(|guidance| guidance.gradients.as_mut())
@@ -174,6 +181,7 @@ impl<F: Family> Run<F> {
     ) -> Result<EvalRecord> {
         let started = Instant::now();
         let size = self.config.train.eval_batch_size;
+        let size = size.unwrap_or_else(|| self.family.eval_batch_size(&self.student));
         let mut scored = |model: F::Model| self.family.evaluate(&model.frozen(), size, observer);
         let score = scored(self.student.clone())?;
         let teacher = match &self.teacher {
@@ -209,6 +217,11 @@ impl<F: Family> Run<F> {
             None => self.batches.ends_epoch(step),
         };
         self.family.counts().valid > 0 && (due || step == self.total_steps)
+    }
+
+    /// Whether an epoch ends with the last of `steps` steps.
+    pub fn ends_epoch(&mut self, steps: u64) -> bool {
+        self.batches.ends_epoch(steps)
     }
 
     /// Whether one of the evenly spread checkpoints is due after `step` steps.

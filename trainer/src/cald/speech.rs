@@ -5,13 +5,12 @@ use std::path::Path;
 use anyhow::{Result, bail};
 use burn::tensor::{Device, Tensor};
 use caldera_models::{
-    CtcReduction, FeatureExtractor, ForwardOptions, Parameters, SpeechBatch, SpeechConfig,
-    SpeechModel,
+    CtcReduction, FeatureExtractor, Parameters, SpeechBatch, SpeechConfig, SpeechModel,
 };
 use caldera_shaders::Lengths;
 
-use super::family::{Counts, Family, Output};
-use super::speech_answers::{SpeechHead, SpeechReader, evaluate_speech, extracted};
+use super::family::{Asked, Counts, Family, Output};
+use super::speech_answers::{CLIPS, SpeechHead, SpeechReader, evaluate_speech, extracted};
 use crate::batches::{TimeMask, time_mask};
 use crate::config::{RunConfig, TrainConfig};
 use crate::data::Recording;
@@ -142,13 +141,13 @@ impl Family for SpeechTask {
         }
     }
 
-    fn forward(&self, model: &SpeechModel, batch: &ClipBatch, options: &ForwardOptions) -> Output {
+    fn forward(&self, model: &SpeechModel, batch: &ClipBatch, asked: &Asked) -> Output {
         // Frames are masked where there is dropout: in training alone, so a teacher that is not trained hears everything.
         let mut input = batch.input.clone();
-        if !options.dropout {
+        if !asked.dropout {
             input.masked = None;
         }
-        let output = model.forward(&input, options);
+        let output = model.forward(&input, &asked.options());
         Output {
             hidden_states: output.hidden_states,
             logits: output.logits,
@@ -176,6 +175,10 @@ impl Family for SpeechTask {
                 cross_entropy(logits.squeeze_dim::<2>(1), &labels)
             }
         }
+    }
+
+    fn eval_batch_size(&self, _model: &SpeechModel) -> usize {
+        CLIPS
     }
 
     fn evaluate(

@@ -19,6 +19,9 @@ use crate::losses::ctc_losses;
 use crate::metrics::{Observer, Score};
 use crate::model::Model;
 
+/// Clips in a forward pass of evaluation, where nobody says.
+pub(super) const CLIPS: usize = 16;
+
 /// What stands on the encoder, with what it takes to read its answers.
 #[derive(Clone, Debug)]
 pub enum SpeechHead {
@@ -310,7 +313,7 @@ pub(super) fn evaluate(options: &EvalOptions, observer: &mut dyn Observer) -> Re
     let (device, line) = select_device(options.device)?;
     observer.message(&line);
     let size = match options.batch_size {
-        0 => 16,
+        0 => CLIPS,
         size => size,
     };
     let data = &options.data;

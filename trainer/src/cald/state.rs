@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::family::Family;
+use super::folder::remove;
 use super::guide::Teacher;
 use super::run::Run;
 use crate::config::RunConfig;
@@ -182,11 +183,11 @@ fn restored<M: Model>(expected: &M, folder: &Path, device: &burn::tensor::Device
     Ok(model)
 }
 
-/// The configuration as JSON, without where and whether to resume.
+/// The configuration as JSON, without where, and without whether to resume or to write over.
 fn comparable(config: &RunConfig) -> Result<Value> {
     let mut value = serde_json::to_value(config).context("the configuration as JSON")?;
     if let Some(map) = value.as_object_mut() {
-        for key in ["output", "resume", "device"] {
+        for key in ["output", "resume", "overwrite", "device"] {
             map.shift_remove(key);
         }
     }
@@ -208,14 +209,5 @@ fn differences(key: &str, old: &Value, new: &Value, found: &mut Vec<String>) {
         }
         _ if old != new => found.push(format!("{key} was {old}, is {new}")),
         _ => {}
-    }
-}
-
-fn remove(folder: &Path) -> Result<()> {
-    match std::fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("{}: cannot be removed", folder.display()))
-        }
-        _ => Ok(()),
     }
 }

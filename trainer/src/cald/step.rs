@@ -1,9 +1,8 @@
 //! Losses and gradients of one batch.
 
 use burn::tensor::{Gradients, Tensor};
-use caldera_models::ForwardOptions;
 
-use super::family::Family;
+use super::family::{Asked, Family};
 use super::guide::Guidance;
 use crate::config::CaldConfig;
 use crate::losses::{layer_loss, logits_loss};
@@ -56,11 +55,12 @@ pub(super) fn student_step<F: Family>(
     let states = guidance
         .map(|guidance| guidance.hidden_states.as_slice())
         .filter(|_| cald.alpha_layer > 0.0);
-    let options = ForwardOptions {
+    let asked = Asked {
         hidden_states: states.is_some(),
+        logits: objective.task_weight > 0.0 || cald.alpha_logits > 0.0,
         dropout: objective.dropout,
     };
-    let output = family.forward(student, batch, &options);
+    let output = family.forward(student, batch, &asked);
     let mut parts = Parts::default();
     let mut terms: Vec<Tensor<1>> = Vec::new();
     if objective.task_weight > 0.0

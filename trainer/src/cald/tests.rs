@@ -1,4 +1,5 @@
 mod early;
 mod resume;
 mod speech;
+mod unlabelled;
 mod world;

@@ -4,11 +4,11 @@ use std::path::Path;
 
 use anyhow::{Result, bail};
 use burn::tensor::{Device, Tensor};
-use caldera_models::{Architecture, ForwardOptions, TextModel};
+use caldera_models::{Architecture, TextModel};
 use caldera_shaders::Lengths;
 
-use super::evaluate::evaluate_model;
-use super::family::{Counts, Family, Output};
+use super::evaluate::{BATCH, evaluate_model};
+use super::family::{Asked, Counts, Family, Output};
 use crate::batches::{Batch, Encoded};
 use crate::losses::{LogitsMean, cross_entropy};
 use crate::metrics::{Observer, Score};
@@ -58,8 +58,8 @@ impl Family for TextTask {
         LogitsMean::Batch
     }
 
-    fn forward(&self, model: &TextModel, batch: &Batch, options: &ForwardOptions) -> Output {
-        let output = model.forward(&batch.input, options);
+    fn forward(&self, model: &TextModel, batch: &Batch, asked: &Asked) -> Output {
+        let output = model.forward(&batch.input, &asked.options());
         Output {
             hidden_states: output.hidden_states,
             logits: output.logits.map(|logits| logits.unsqueeze_dim::<3>(1)),
@@ -68,6 +68,10 @@ impl Family for TextTask {
 
     fn task_loss(&self, logits: Tensor<3>, batch: &Batch) -> Option<Tensor<1>> {
         cross_entropy(logits.squeeze_dim::<2>(1), &batch.labels)
+    }
+
+    fn eval_batch_size(&self, _model: &TextModel) -> usize {
+        BATCH
     }
 
     fn evaluate(

@@ -7,7 +7,7 @@ use crate::model::{ModelKind, kind_of};
 use crate::report::write_whole;
 use anyhow::{Context, Result, bail};
 use burn::tensor::Device;
-use caldera_models::{Checkpoint, Parameters, SpeechModel, TextModel};
+use caldera_models::{Checkpoint, LanguageModel, Parameters, SpeechModel, TextModel};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
@@ -35,7 +35,8 @@ enum What {
 const LATENCY_EXAMPLE: &str = "\
 Example:
   caldera bench latency --teacher web/pairs/demo/transformer --student web/pairs/demo/linear --lengths 64,128,256,512 --json latency.json
-  caldera bench latency --teacher runs/asr/best --student runs/asr-student/best --seconds 1,2,4,8,16,32,64,120";
+  caldera bench latency --teacher runs/asr/best --student runs/asr-student/best --seconds 1,2,4,8,16,32,64,120
+Of language models it is the time to read a prompt of that length.";
 
 /// Forward pass of a transformer and its student over length: median, 10th and 90th percentile, peak bytes
 #[derive(clap::Args)]
@@ -76,6 +77,15 @@ struct LatencyArgs {
     /// Write the figures there as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+}
+
+impl LatencyArgs {
+    fn lengths_in_tokens(&self) -> Vec<usize> {
+        match self.lengths.is_empty() {
+            true => vec![64, 128, 256, 512],
+            false => self.lengths.clone(),
+        }
+    }
 }
 
 const TRAIN_EXAMPLE: &str = "\
@@ -134,7 +144,25 @@ fn latency(args: LatencyArgs) -> Result<Outcome> {
             let seconds = args.seconds.clone();
             sweep_lengths(&transformer, &linear, seconds, &args, &device, &adapter)
         }
-        _ => {
+        ModelKind::Language => {
+            if args.stretch.is_some() {
+                bail!(
+                    "a language model has no table of positions to repeat: in place of --stretch raise \
+                     max_position_embeddings in its config.json"
+                );
+            }
+            let load = |folder: &Path| {
+                Ok::<_, anyhow::Error>(LanguageModel::load(folder, &device)?.frozen())
+            };
+            let (transformer, linear) = (load(&args.teacher)?, load(&args.student)?);
+            let lengths = args.lengths_in_tokens();
+            let done = sweep_lengths(&transformer, &linear, lengths, &args, &device, &adapter)?;
+            eprintln!(
+                "this is the time to read a prompt; `caldera generate` and the page's sweep tell that of a token"
+            );
+            Ok(done)
+        }
+        ModelKind::Text => {
             let load = |folder: &Path| -> Result<TextModel> {
                 let mut checkpoint = Checkpoint::read(folder)?;
                 if let Some(positions) = args.stretch {
@@ -143,10 +171,7 @@ fn latency(args: LatencyArgs) -> Result<Outcome> {
                 Ok(TextModel::from_checkpoint(&checkpoint, &device)?.frozen())
             };
             let (transformer, linear) = (load(&args.teacher)?, load(&args.student)?);
-            let lengths = match args.lengths.is_empty() {
-                true => vec![64, 128, 256, 512],
-                false => args.lengths.clone(),
-            };
+            let lengths = args.lengths_in_tokens();
             sweep_lengths(&transformer, &linear, lengths, &args, &device, &adapter)
         }
     }
@@ -254,6 +279,13 @@ fn train(args: TrainArgs) -> Result<Outcome> {
         dropout: !args.no_dropout,
         seed: 0,
     };
+    if kind_of(&args.model)? != ModelKind::Text {
+        bail!(
+            "{}: the training step is measured of encoders of texts (BERT, RoBERTa); of other models, `finetune` and \
+             `convert` write the time of every step to metrics.jsonl",
+            args.model.display()
+        );
+    }
     let figures = training_step::measure(TextModel::load(&args.model, &device)?, &plan, &device)?;
     output::line(&format!(
         "training step {:.1} ms (p10 {:.1}, p90 {:.1}), forward {:.1} ms (p10 {:.1}, p90 {:.1}), medians of {} at batch {}, length {}",

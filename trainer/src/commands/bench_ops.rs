@@ -5,7 +5,7 @@ use super::{Outcome, flags::choice, output};
 use crate::bench::ops::operator::{MODELS, ModelShape, Operator};
 use crate::bench::ops::{ALL, Pass, Plan, Point, Report, sweep};
 use crate::config::DeviceChoice;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 
@@ -181,6 +181,14 @@ pub(super) fn run(args: Args) -> Result<Outcome> {
     }
     if let Some(path) = &args.json {
         write_json(path, &figures(&args, &adapter, &report)?)?;
+    }
+    if !report.failed.is_empty() {
+        let reasons = report.failed.iter().map(|failed| failed.reason.as_str());
+        bail!(
+            "{} of the operators were not timed: {}",
+            report.failed.len(),
+            reasons.collect::<Vec<_>>().join("; ")
+        );
     }
     Ok(Outcome::Done)
 }

@@ -2,6 +2,7 @@
 
 use super::flags::{CaldFlags, RunFlags};
 use super::{Outcome, finetune, interrupt};
+use crate::cald::check_output;
 use crate::config::{Guide, RunConfig};
 use crate::report::progress::Progress;
 use anyhow::{Result, bail};
@@ -27,9 +28,11 @@ pub(super) struct Args {
 pub(super) fn run(args: Args) -> Result<Outcome> {
     let mut config = args.run.resolve(args.cald.source(), true)?;
     args.cald.apply(&mut config);
+    config.check_task()?;
     config.validate()?;
     need_models(&config)?;
-    finetune::need_training_files(&config)?;
+    finetune::need_training_files(&config, true)?;
+    check_output(&config, true)?;
     let stop = interrupt::stop_flag()?;
     let guide = format!("{:?}", config.cald.guide).to_lowercase();
     let summary = crate::convert(

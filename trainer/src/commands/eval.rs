@@ -64,9 +64,9 @@ pub(super) struct Fields {
     /// Longest clip in seconds (speech)
     #[arg(long, value_name = "SECONDS", default_value_t = 60.0)]
     max_seconds: f64,
-    /// Examples in a forward pass
-    #[arg(long, value_name = "N", default_value_t = 64)]
-    batch_size: usize,
+    /// Examples in a forward pass [default: 64 texts, 16 clips, or what a large vocabulary leaves of 64 blocks of text]
+    #[arg(long, value_name = "N")]
+    batch_size: Option<usize>,
     /// auto, gpu or cpu
     #[arg(long, value_name = "NAME", default_value = "auto", value_parser = choice::<DeviceChoice>)]
     device: DeviceChoice,
@@ -98,7 +98,7 @@ impl Fields {
             model,
             teacher,
             data,
-            batch_size: self.batch_size,
+            batch_size: self.batch_size.unwrap_or(0),
             device: self.device,
         }
     }

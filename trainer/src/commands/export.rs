@@ -1,10 +1,10 @@
 //! `caldera export`
 
-use super::export_speech;
-use super::{Outcome, flags::choice, output};
+use super::{Outcome, eval::Fields, flags::choice, output};
+use super::{export_index, export_speech};
 use crate::cald::{EvalOptions, Evaluation};
-use crate::config::{DataConfig, DeviceChoice};
-use crate::data::{Fields, LabelSet, read_files, with_labels};
+use crate::config::DataConfig;
+use crate::data::{Fields as DataFields, LabelSet, read_files, with_labels};
 use crate::demo;
 use crate::metrics::Silent;
 use crate::model::{ModelKind, kind_of};
@@ -21,7 +21,8 @@ const EXAMPLE: &str = "\
 Example:
   caldera export --teacher runs/teacher/best --student runs/student/best --name polarity --dtype f16 \\
     --eval valid.jsonl --data-name \"Sentence polarity v1.0\" --data-licence \"CC BY 4.0\" --out web/pairs/polarity
-Writes pair.json (name, task, scores, samples, data, licence, size and sha256 of every file), transformer/ and linear/.";
+Writes pair.json (name, task, scores, samples, data, licence, size and sha256 of every file), transformer/ and linear/; where an
+index.json lies beside the folder, as in web/pairs, the pair is added to its list, which a build of the page shows.";
 
 /// Write a transformer and its student as a pair for the page
 #[derive(clap::Args)]
@@ -45,12 +46,8 @@ pub(super) struct Args {
     /// Labelled examples: both models' scores go into the pair, and a few of the examples as samples
     #[arg(long, value_name = "FILE", num_args = 1..)]
     eval: Vec<PathBuf>,
-    /// Longest sequence in tokens for the scores [default: as long as the models can take]
-    #[arg(long, value_name = "N")]
-    max_length: Option<usize>,
-    /// Tokens of a block of text for the scores (language models)
-    #[arg(long, value_name = "N", default_value_t = 256)]
-    block_length: usize,
+    #[command(flatten)]
+    fields: Fields,
     /// How many samples
     #[arg(long, value_name = "N", default_value_t = 4)]
     samples: usize,
@@ -86,9 +83,6 @@ pub(super) struct Args {
     /// Where the training data comes from
     #[arg(long, value_name = "TEXT", default_value = "")]
     data_source: String,
-    /// auto, gpu or cpu, for the scores
-    #[arg(long, value_name = "NAME", default_value = "auto", value_parser = choice::<DeviceChoice>)]
-    device: DeviceChoice,
 }
 
 /// Spelled as on the command line.
@@ -130,22 +124,19 @@ pub(super) fn run(args: Args) -> Result<Outcome> {
     let (mut scores, mut samples) = (PairScores::default(), Vec::new());
     let mut clips = Vec::new();
     if !args.eval.is_empty() {
-        let data = DataConfig {
-            valid: args.eval.clone(),
-            max_length: args.max_length,
-            block_length: args.block_length.max(1),
-            ..Default::default()
-        };
+        let (model, teacher) = (args.student.clone(), args.teacher.clone());
+        let options = args.fields.options(model, Some(teacher), args.eval, None);
+        let data = &options.data;
         match kind {
-            ModelKind::Text => samples = some_samples(&data, &labels, args.samples)?,
+            ModelKind::Text => samples = some_samples(data, &labels, args.samples)?,
             ModelKind::Language => {}
             ModelKind::Speech => {
                 let credit = [&args.data_name, &args.data_licence, &args.data_source];
                 (samples, clips) =
-                    export_speech::samples(&args.student, &data, &labels, args.samples, &credit)?;
+                    export_speech::samples(&args.student, data, &labels, args.samples, &credit)?;
             }
         }
-        scores = measure(&args.teacher, &args.student, &data, args.device)?;
+        scores = measure(&args.teacher, &options)?;
     }
     samples.extend(args.prompt.into_iter().map(|text| PairSample {
         text,
@@ -186,6 +177,9 @@ pub(super) fn run(args: Args) -> Result<Outcome> {
         pair.files.len() + 1,
         bytes as f64 / 1e6
     ))?;
+    if let Some(said) = export_index::list(&args.out)? {
+        output::line(&said)?;
+    }
     Ok(Outcome::Done)
 }
 
@@ -277,22 +271,15 @@ fn compatible_language(
     Ok(())
 }
 
-/// Both models' figures on the same examples.
-fn measure(
-    teacher: &Path,
-    student: &Path,
-    data: &DataConfig,
-    device: DeviceChoice,
-) -> Result<PairScores> {
-    let options = |model: &Path, other: Option<&Path>| EvalOptions {
-        model: model.into(),
-        teacher: other.map(Into::into),
-        data: data.clone(),
-        batch_size: 0,
-        device,
+/// Both models' figures on the same examples; `options` are those of the student.
+fn measure(teacher: &Path, options: &EvalOptions) -> Result<PairScores> {
+    let alone = EvalOptions {
+        model: teacher.into(),
+        teacher: None,
+        ..options.clone()
     };
-    let of_teacher = crate::evaluate(&options(teacher, None), &mut Silent)?;
-    let of_student = crate::evaluate(&options(student, Some(teacher)), &mut Silent)?;
+    let of_teacher = crate::evaluate(&alone, &mut Silent)?;
+    let of_student = crate::evaluate(options, &mut Silent)?;
     let figures = |e: &Evaluation| -> BTreeMap<String, f64> {
         let all = [
             ("accuracy", Some(e.accuracy)),
@@ -316,8 +303,13 @@ fn measure(
 
 /// The first examples of each label in turn.
 fn some_samples(data: &DataConfig, labels: &[String], count: usize) -> Result<Vec<PairSample>> {
-    let records = read_files(&data.valid, &Fields::from_config(data), None)?;
-    let known = LabelSet::new(labels.to_vec())?;
+    let records = read_files(&data.valid, &DataFields::from_config(data), None)?;
+    // The data may have names of its own for them.
+    let names = match data.labels.is_empty() {
+        true => labels,
+        false => &data.labels,
+    };
+    let known = LabelSet::new(names.to_vec())?;
     let most = count.div_ceil(labels.len().max(1));
     let mut seen: BTreeMap<usize, usize> = BTreeMap::new();
     let mut samples = Vec::new();

@@ -1,6 +1,7 @@
 //! `caldera finetune`
 
 use super::{Outcome, flags::RunFlags, interrupt, output};
+use crate::cald::check_output;
 use crate::config::RunConfig;
 use crate::metrics::{RunSummary, StopReason};
 use crate::report::{self, progress::Progress};
@@ -52,6 +53,7 @@ pub(super) fn run(args: Args) -> Result<Outcome> {
     if args.tokenizer.is_some() {
         config.data.tokenizer = args.tokenizer;
     }
+    config.check_task()?;
     config.validate()?;
     if config.model.is_none() && config.architecture.is_none() {
         bail!(
@@ -59,18 +61,20 @@ pub(super) fn run(args: Args) -> Result<Outcome> {
              speech model --architecture FILE"
         );
     }
-    need_training_files(&config)?;
+    need_training_files(&config, false)?;
+    check_output(&config, false)?;
     let stop = interrupt::stop_flag()?;
     let summary = crate::finetune(&config, &stop, &mut Progress::new("finetune"));
     finish("finetune", &config, summary)
 }
 
 /// A run without data fails before anything is loaded.
-pub(super) fn need_training_files(config: &RunConfig) -> Result<()> {
-    if config.data.train.is_empty() && config.data.unlabelled.is_empty() {
+pub(super) fn need_training_files(config: &RunConfig, converting: bool) -> Result<()> {
+    let data = &config.data;
+    // A conversion may learn from its teacher alone; under which guide, the run itself says.
+    if data.train.is_empty() && (!converting || data.unlabelled.is_empty()) {
         bail!("no training data: give --train FILE, or data.train in the --config file");
     }
-    let data = &config.data;
     for path in data.train.iter().chain(&data.valid).chain(&data.unlabelled) {
         std::fs::File::open(path)
             .with_context(|| format!("{}: cannot open the data file", path.display()))?;

@@ -61,13 +61,22 @@ pub(super) struct Args {
 
 pub(super) fn run(args: Args) -> Result<Outcome> {
     let prompt = match (&args.prompt, &args.prompt_file) {
-        (Some(prompt), _) => prompt.clone(),
-        (None, Some(path)) => std::fs::read_to_string(path)
-            .with_context(|| format!("{}: cannot read the prompt", path.display()))?,
+        (Some(text), _) => Prompt {
+            name: "--prompt".into(),
+            text: text.clone(),
+        },
+        (None, Some(path)) => Prompt {
+            name: path.display().to_string(),
+            text: std::fs::read_to_string(path)
+                .with_context(|| format!("{}: cannot read the prompt", path.display()))?,
+        },
         (None, None) => bail!("no prompt: give --prompt TEXT or --prompt-file FILE"),
     };
-    if prompt.is_empty() {
-        bail!("the prompt is empty: give at least one character to go on from");
+    if prompt.text.is_empty() {
+        bail!(
+            "{}: the prompt is empty: give at least one character to go on from",
+            prompt.name
+        );
     }
     let random = args.temperature.is_some() || args.top_k.is_some() || args.top_p.is_some();
     let options = GenerateOptions {
@@ -95,10 +104,51 @@ pub(super) fn run(args: Args) -> Result<Outcome> {
     Ok(Outcome::Done)
 }
 
+/// What a text begins with, and what that is called in messages.
+struct Prompt {
+    name: String,
+    text: String,
+}
+
+impl Prompt {
+    /// Its ids, where the tokenizer has one for every letter and the model a place for every id.
+    fn ids(
+        &self,
+        folder: &Path,
+        tokenizer: &TextTokenizer,
+        model: &LanguageModel,
+    ) -> Result<Vec<u32>> {
+        let (name, file) = (&self.name, folder.join("tokenizer.json"));
+        if let Some((at, letter)) = tokenizer.unknown(&self.text)? {
+            bail!(
+                "{name}: {} has no token for “{letter}” (character {}). Leave it out, or write it differently",
+                file.display(),
+                at + 1
+            );
+        }
+        let ids = tokenizer.encode_plain(&self.text)?;
+        if ids.is_empty() {
+            bail!(
+                "{name}: expected at least one token, but {} makes none of it. Write how the text begins",
+                file.display()
+            );
+        }
+        if let Some(most) = model.config.max_length().filter(|&most| ids.len() > most) {
+            bail!(
+                "{name}: the prompt has {} tokens, and {} has positions for {most} (max_position_embeddings). Shorten it, \
+                 or take a model with a Mamba mixer, which has no such limit",
+                ids.len(),
+                folder.display()
+            );
+        }
+        Ok(ids)
+    }
+}
+
 /// One model's text, told as it comes unless `json` is asked for.
 fn one(
     folder: &Path,
-    prompt: &str,
+    prompt: &Prompt,
     options: &GenerateOptions,
     device: &Device,
     json: bool,
@@ -112,12 +162,12 @@ fn one(
     let model = LanguageModel::load(folder, device)?.frozen();
     let tokenizer = TextTokenizer::load(folder)?;
     tokenizer.check_vocab(model.config.vocab_size)?;
-    let ids = tokenizer.encode_plain(prompt)?;
+    let ids = prompt.ids(folder, &tokenizer, &model)?;
     let mut stream = TextStream::new(&tokenizer, &ids);
     let (mut text, mut broken) = (String::new(), None);
     let start = Instant::now();
     let mut first = None;
-    let mut lead = Some(prompt);
+    let mut lead = Some(prompt.text.as_str());
     let generation = block_on(model.generate(&ids, options, &mut |token| {
         first.get_or_insert_with(|| start.elapsed());
         let mut tell = || -> Result<()> {

@@ -7,6 +7,7 @@ mod convert;
 mod demo;
 mod eval;
 mod export;
+mod export_index;
 mod export_speech;
 mod finetune;
 mod flags;

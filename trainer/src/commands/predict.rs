@@ -40,7 +40,7 @@ pub(super) struct Args {
 pub(super) fn run(args: Args) -> Result<Outcome> {
     if kind_of(&args.model)? == ModelKind::Speech {
         bail!(
-            "{}: this model takes sound, not text: use `caldera transcribe MODEL FILE…`",
+            "{}: this model takes sound, not text: use `caldera transcribe --model DIR FILE…`",
             args.model.display()
         );
     }

@@ -12,17 +12,18 @@ use super::{
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct OptimizerConfig {
-    /// Highest learning rate. Default: 5e-5.
+    /// Highest learning rate. Default: 5e-5; 3e-4 for language models and speech.
     pub learning_rate: f64,
-    /// Rate at the end, for the schedules that have one. Default: 0.
+    /// Rate at the end, for the schedules that have one. Default: 0; a tenth of the highest for language models, a hundredth for
+    /// speech.
     pub minimum_learning_rate: f64,
-    /// Shape over the run. Default: `linear`.
+    /// Shape over the run. Default: `linear`; `cosine_to_minimum` for language models, `exponential` for speech.
     pub schedule: ScheduleKind,
     /// Steps of warm-up; takes the place of `warmup_ratio`. Default: none.
     pub warmup_steps: Option<u64>,
-    /// Share of the run that is warm-up. Default: 0.1.
+    /// Share of the run that is warm-up. Default: 0.1; 0.03 for language models.
     pub warmup_ratio: f64,
-    /// Decay of the weights; biases and LayerNorm have none. Default: 0.01.
+    /// Decay of the weights; biases and LayerNorm have none. Default: 0.01; 0.1 for language models.
     pub weight_decay: f64,
     /// `weights` or `mixer`: which of them. Default: `weights`; `mixer` where a language model is converted.
     pub decay: Decay,
@@ -75,7 +76,7 @@ pub struct CaldConfig {
     pub hybrid_fraction: f64,
     /// Whose parameters the student copies. Default: as in the paper, `teacher` for `target`, else `initial`.
     pub student_from: Option<StudentFrom>,
-    /// What replaces attention. Default: `linformer`.
+    /// What replaces attention. Default: `linformer`; `mamba` for language models, `bimamba2` for speech.
     pub mixer: MixerChoice,
     /// Positions that keys and values are projected to. Default: 256.
     pub k: usize,
@@ -97,7 +98,7 @@ pub struct CaldConfig {
     pub init: InitChoice,
     /// Tokens of a typical sample, for `segments`. Default: the median of the training data.
     pub reference_length: Option<usize>,
-    /// `mse_sum` or `normed_mean`. Default: `mse_sum`.
+    /// `mse_sum` or `normed_mean`. Default: `mse_sum`; `normed_mean` for language models and speech.
     pub layer_loss: LayerLoss,
     /// Leave the last layer out of `normed_mean` (its states go into the head, which the task loss trains).
     /// Default: false; true for language models.
@@ -106,9 +107,9 @@ pub struct CaldConfig {
     pub mask_padding: bool,
     /// Weight of the task's cross entropy. Default: 1.
     pub task_weight: f64,
-    /// Weight of the layer loss. Default: 1.
+    /// Weight of the layer loss. Default: 1; 15 for language models and speech.
     pub alpha_layer: f64,
-    /// Weight of the divergence from the teacher's logits. Default: 0.
+    /// Weight of the divergence from the teacher's logits. Default: 0; 1 for task `ctc`.
     pub alpha_logits: f64,
     /// Temperature of that divergence. Default: 2.
     pub temperature: f64,

@@ -2,6 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
+/// A choice as a configuration spells it.
+pub(crate) fn spelled(choice: impl Serialize) -> String {
+    let word = toml::Value::try_from(choice).ok();
+    let word = word.as_ref().and_then(toml::Value::as_str);
+    word.unwrap_or_default().to_string()
+}
+
 /// Where to compute.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

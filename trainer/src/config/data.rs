@@ -14,7 +14,9 @@ pub struct DataConfig {
     pub train: Vec<PathBuf>,
     /// Validation files with labels. Default: none, no evaluation.
     pub valid: Vec<PathBuf>,
-    /// More texts for the distillation losses; labels in them are ignored. Default: none.
+    /// More texts (or clips) for the distillation losses of a conversion; labels in them are ignored. They are left out where
+    /// nobody guides, so of the second part of a `hybrid` run too. With guide `target` or `waypoint` they may be all there is.
+    /// Language models have none: their text needs no labels and is `train`. Default: none.
     pub unlabelled: Vec<PathBuf>,
     /// Field of the text. Default: the first of `text`, `text_a`, `sentence`, `sentence1` that is there.
     pub text_field: Option<String>,
@@ -27,7 +29,7 @@ pub struct DataConfig {
     /// Tokens of a training block (language models). Default: 256.
     pub block_length: usize,
     /// `byte`, `bpe:SIZE` (trained on the training text) or a folder with a tokenizer.json, for a model made anew
-    /// (language models). Default: that of the model's folder.
+    /// (language models). Default: `byte`; a model from a folder has its own.
     pub tokenizer: Option<String>,
     /// Samples a second of a speech model made anew. Default: 16000; a model from a folder says its own.
     pub sampling_rate: u32,
@@ -81,8 +83,9 @@ pub struct TrainConfig {
     pub freeze_feature_encoder: bool,
     /// Batches in an optimizer step. Default: 1.
     pub accumulation: usize,
-    /// Examples in a forward pass of evaluation. Default: 64.
-    pub eval_batch_size: usize,
+    /// Examples in a forward pass of evaluation. Default: 64 texts, 16 clips, or as many blocks of text (64 at most) as
+    /// keep a language model's logits below 256 MB.
+    pub eval_batch_size: Option<usize>,
     /// Evaluate every N optimizer steps. Default: at the end of every epoch.
     pub eval_every: Option<u64>,
     /// Read losses back every N optimizer steps. Default: 10.
@@ -96,7 +99,7 @@ pub struct TrainConfig {
     pub dropout: bool,
     /// Checkpoints of the model in training to keep in `checkpoints/step-N`, evenly over the run. Default: 0.
     pub checkpoints: u64,
-    /// Write the resume state every N optimizer steps. Default: at every evaluation.
+    /// Write the resume state every N optimizer steps. Default: at every evaluation and at the end of every epoch.
     pub save_every: Option<u64>,
     /// Write a resume state at all; without it a run cannot be resumed. Default: true.
     pub save_state: bool,
@@ -115,7 +118,7 @@ impl Default for TrainConfig {
             batch_seconds: 60.0,
             freeze_feature_encoder: false,
             accumulation: 1,
-            eval_batch_size: 64,
+            eval_batch_size: None,
             eval_every: None,
             log_every: 10,
             patience: None,

@@ -3,6 +3,8 @@
 mod cald;
 mod choices;
 mod data;
+mod file;
+mod task;
 mod validate;
 
 use std::path::{Path, PathBuf};
@@ -10,30 +12,32 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::model::is_speech;
-
 pub use cald::{CaldConfig, OptimizerConfig};
+pub(crate) use choices::spelled;
 pub use choices::{
     BestMetric, Decay, DeviceChoice, Guide, InitChoice, LayerLoss, MixerChoice, ScheduleKind,
     SharingChoice, StudentFrom, Task,
 };
 pub use data::{DataConfig, TrainConfig};
+pub use file::Stated;
 
 /// A run: `finetune` reads all but `[cald]`, `convert` all of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RunConfig {
-    /// `classify`, `lm` or `ctc`. Default: `classify`.
+    /// `classify`, `lm` or `ctc`. Default: what the model is made for, else `classify`.
     pub task: Task,
     /// config.json of a model that starts from random weights, in place of `model` (language models and
     /// speech). Default: none.
     pub architecture: Option<PathBuf>,
     /// Hugging Face folder of the model to start from (the pretrained one). Default: none.
     pub model: Option<PathBuf>,
-    /// Run folder to write. Default: `runs/run`.
+    /// Run folder to write; none of a model that the run reads. Default: `runs/finetune`, or `runs/convert`.
     pub output: PathBuf,
     /// Go on from the state in `output`; starts afresh when there is none. Default: false.
     pub resume: bool,
+    /// Start afresh in a folder that holds a run, which is removed. Default: false.
+    pub overwrite: bool,
     /// `auto`, `gpu` or `cpu`. Default: `auto`.
     pub device: DeviceChoice,
     /// Seed of the data order, of dropout and of new parameters. Default: 0.
@@ -54,8 +58,9 @@ impl Default for RunConfig {
             task: Task::Classify,
             architecture: None,
             model: None,
-            output: PathBuf::from("runs/run"),
+            output: PathBuf::from("runs/finetune"),
             resume: false,
+            overwrite: false,
             device: DeviceChoice::Auto,
             seed: 0,
             data: DataConfig::default(),
@@ -76,6 +81,9 @@ impl RunConfig {
             task,
             ..Self::default()
         };
+        if converting {
+            config.output = PathBuf::from("runs/convert");
+        }
         if task == Task::Lm {
             config.train.best_metric = BestMetric::Loss;
             let optimizer = &mut config.optimizer;
@@ -118,45 +126,20 @@ impl RunConfig {
             .map(PathBuf::as_path)
     }
 
-    /// Reads a TOML file over the defaults of its task, or of `task`, and of its model, or of `source`. Unknown keys are
-    /// errors.
-    pub fn read(
-        path: &Path,
-        task: Option<Task>,
-        source: Option<&Path>,
-        converting: bool,
-    ) -> Result<Self> {
-        let text = std::fs::read_to_string(path)
-            .with_context(|| format!("{}: cannot read the run's configuration", path.display()))?;
-        let bad = || format!("{}: not a valid run configuration", path.display());
-        // Read as it stands first: its errors name line and column.
-        let stated: Self = toml::from_str(&text).with_context(bad)?;
-        let task = task.unwrap_or(stated.task);
-        let speech = is_speech(source.or_else(|| stated.source()));
-        let defaults = toml::Table::try_from(Self::defaults(task, speech, converting))?;
-        let mut given: toml::Table = toml::from_str(&text).with_context(bad)?;
-        given.insert("task".into(), toml::Value::try_from(task)?);
-        laid_over(defaults, given).try_into().with_context(bad)
+    /// The same around another highest learning rate: the lowest one keeps its share of it.
+    pub fn at_rate(mut self, rate: Option<f64>) -> Self {
+        let optimizer = &mut self.optimizer;
+        if let Some(rate) = rate {
+            optimizer.minimum_learning_rate *= rate / optimizer.learning_rate;
+            optimizer.learning_rate = rate;
+        }
+        self
     }
 
-    /// The file that [`RunConfig::read`] takes.
+    /// The file that [`Stated::read`] takes.
     pub fn to_toml(&self) -> Result<String> {
         toml::to_string_pretty(self).context("cannot write the run's configuration as TOML")
     }
-}
-
-/// The keys of `over` in place of those of `under`, table by table.
-fn laid_over(mut under: toml::Table, over: toml::Table) -> toml::Table {
-    for (key, value) in over {
-        let value = match (under.remove(&key), value) {
-            (Some(toml::Value::Table(under)), toml::Value::Table(over)) => {
-                toml::Value::Table(laid_over(under, over))
-            }
-            (_, value) => value,
-        };
-        under.insert(key, value);
-    }
-    under
 }
 
 #[cfg(test)]
@@ -178,23 +161,23 @@ mod tests {
     }
 
     #[test]
-    fn a_file_goes_over_the_defaults_of_its_task() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("run.toml");
-        std::fs::write(&path, "task = \"lm\"\n[cald]\nd_state = 8\n").unwrap();
-        let config = RunConfig::read(&path, None, None, true).unwrap();
-        assert_eq!((config.cald.d_state, config.cald.alpha_layer), (8, 15.0));
-        assert_eq!(config.optimizer.decay, Decay::Mixer);
+    fn an_unset_minimum_follows_the_rate() {
+        let of = |task, rate| {
+            let config = RunConfig::defaults(task, false, true).at_rate(rate);
+            config.validate().unwrap();
+            config.optimizer
+        };
+        let close = |a: f64, b: f64| assert!((a - b).abs() < 1e-9 * b, "{a} {b}");
+        for (task, share) in [(Task::Lm, 0.1), (Task::Ctc, 0.01)] {
+            close(of(task, None).minimum_learning_rate, 3e-4 * share);
+            close(of(task, Some(1e-5)).minimum_learning_rate, 1e-5 * share);
+            assert_eq!(of(task, Some(0.0)).minimum_learning_rate, 0.0);
+        }
+        let classify = of(Task::Classify, Some(1e-6));
         assert_eq!(
-            RunConfig::read(&path, None, None, false)
-                .unwrap()
-                .optimizer
-                .decay,
-            Decay::Weights
+            (classify.learning_rate, classify.minimum_learning_rate),
+            (1e-6, 0.0)
         );
-        // What a run writes is read back as it was, whatever the defaults are.
-        std::fs::write(&path, config.to_toml().unwrap()).unwrap();
-        assert_eq!(RunConfig::read(&path, None, None, false).unwrap(), config);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, bail};
 
-use super::{Guide, MixerChoice, RunConfig, Task};
+use super::{Guide, MixerChoice, RunConfig, Task, spelled};
 
 impl RunConfig {
     /// Checks what can be known without reading anything; the message names the key.
@@ -53,7 +53,10 @@ impl RunConfig {
         let counts = [
             ("train.batch_size", t.batch_size as u64),
             ("train.accumulation", t.accumulation as u64),
-            ("train.eval_batch_size", t.eval_batch_size as u64),
+            (
+                "train.eval_batch_size",
+                t.eval_batch_size.unwrap_or(1) as u64,
+            ),
             ("train.eval_every", t.eval_every.unwrap_or(1)),
             ("train.save_every", t.save_every.unwrap_or(1)),
             ("train.log_every", t.log_every),
@@ -85,17 +88,20 @@ impl RunConfig {
         if t.max_steps.is_none() && t.epochs == 0.0 {
             bail!("train.epochs = 0: expected more than 0, or set train.max_steps");
         }
-        let fits = match self.task {
-            Task::Classify => c.mixer != MixerChoice::Mamba,
-            Task::Ctc => c.mixer == MixerChoice::BiMamba2,
-            Task::Lm => c.mixer == MixerChoice::Mamba,
+        // Which of the two a classifier takes, only its model says.
+        let (fits, expected) = match self.task {
+            Task::Classify => (
+                c.mixer != MixerChoice::Mamba,
+                "linformer (texts) or bimamba2 (speech)",
+            ),
+            Task::Ctc => (c.mixer == MixerChoice::BiMamba2, "bimamba2"),
+            Task::Lm => (c.mixer == MixerChoice::Mamba, "mamba"),
         };
         if !fits {
             bail!(
-                "cald.mixer: expected linformer (texts) or bimamba2 (speech) for task classify, mamba for lm and bimamba2 \
-                 for ctc, found {:?} for {:?}",
-                c.mixer,
-                self.task
+                "cald.mixer: expected {expected} for task {}, found {}",
+                spelled(self.task),
+                spelled(c.mixer)
             );
         }
         if c.guide == Guide::Hybrid && matches!(c.hybrid_guide, Guide::Hybrid | Guide::Unguided) {

@@ -68,6 +68,14 @@ impl LabelSet {
                     .collect(),
             );
         }
+        if names.is_empty() {
+            let place = records.first().map(|r| format!("{}: ", r.path.display()));
+            return Err(DataError::Labels(format!(
+                "{}no example has a label. Name their field with --label-field (data.label_field), or list all labels in \
+                 data.labels; what is said in clips needs none, but --task ctc",
+                place.unwrap_or_default()
+            )));
+        }
         names.sort_unstable();
         names.dedup();
         Self::new(names.into_iter().map(String::from).collect())

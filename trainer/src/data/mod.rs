@@ -43,7 +43,7 @@ pub enum DataError {
         source: std::io::Error,
     },
     /// The extension is none of those that can be read.
-    #[error("{}: unknown kind of data file; expected .jsonl, .csv, .tsv or (unlabelled) .txt", .0.display())]
+    #[error("{}: unknown kind of data file; expected .jsonl, .csv, .tsv or (without labels, as language models take it) .txt", .0.display())]
     Extension(PathBuf),
     /// Speech is described by JSON Lines alone.
     #[error("{}: expected a speech manifest (.jsonl with the fields audio and text or label)", .0.display())]

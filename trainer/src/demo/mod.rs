@@ -1,14 +1,17 @@
 //! The built-in walk: generated documents, a small teacher, five conversions of it at equal training, one table.
 
+mod plan;
 pub mod task;
+
+pub use plan::Plan;
 
 use crate::cald::{EvalOptions, Evaluation};
 use crate::config::{
-    DeviceChoice, Guide, InitChoice, RunConfig, ScheduleKind, SharingChoice, StudentFrom,
+    Guide, InitChoice, RunConfig, ScheduleKind, SharingChoice, StudentFrom, spelled,
 };
 use crate::metrics::{Observer, RunSummary, Silent, StopReason};
 use crate::report::{progress::Progress, write_whole};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use burn::tensor::Device;
 use caldera_models::{TextConfig, TextModel, WeightDtype};
 use serde::Serialize;
@@ -17,67 +20,6 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
-
-/// Sizes of the demo. The defaults fit 2 CPU cores and three and a half minutes.
-#[derive(Debug, Clone)]
-pub struct Plan {
-    /// Seed of documents, parameters and orders.
-    pub seed: u64,
-    /// Where to compute.
-    pub device: DeviceChoice,
-    /// Width of the model.
-    pub hidden_size: usize,
-    /// Layers.
-    pub layers: usize,
-    /// Attention heads.
-    pub heads: usize,
-    /// Positions that the student's keys and values are projected to.
-    pub k: usize,
-    /// Typical length that the projections start for. Shorter than the documents': a slot then takes every so manyth position instead of
-    /// a long stretch, and one fact among filler words is not averaged away.
-    pub reference_length: usize,
-    /// Documents in a batch.
-    pub batch_size: usize,
-    /// Steps of the model that all start from, on short documents.
-    pub pretraining_steps: u64,
-    /// Steps of the teacher, on documents of every length.
-    pub teacher_steps: u64,
-    /// Steps of every student.
-    pub student_steps: u64,
-    /// Documents to evaluate on.
-    pub valid_documents: usize,
-    /// Learning rate of the transformer.
-    pub teacher_rate: f64,
-    /// Learning rate of the students.
-    pub student_rate: f64,
-    /// Weight of the layer loss.
-    pub alpha_layer: f64,
-    /// Weight of the divergence from the teacher's logits.
-    pub alpha_logits: f64,
-}
-
-impl Default for Plan {
-    fn default() -> Self {
-        Self {
-            seed: 1,
-            device: DeviceChoice::Auto,
-            hidden_size: 64,
-            layers: 2,
-            heads: 4,
-            k: 64,
-            reference_length: 55,
-            batch_size: 32,
-            pretraining_steps: 160,
-            teacher_steps: 230,
-            student_steps: 220,
-            valid_documents: 400,
-            teacher_rate: 3e-3,
-            student_rate: 3e-3,
-            alpha_layer: 3.0,
-            alpha_logits: 0.0,
-        }
-    }
-}
 
 /// A row of the table.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -125,6 +67,9 @@ pub const GUIDES: [Guide; 5] = [
     Guide::Hybrid,
 ];
 
+/// Documents that only choose which student is exported; where this file is, a demo was.
+const CHOICE: &str = "choice.jsonl";
+
 /// Checkpoints of the teacher's training that guide the waypoint student.
 const WAYPOINTS: u64 = 5;
 
@@ -137,6 +82,7 @@ pub fn run(plan: &Plan, work: &Path, stop: &AtomicBool) -> Result<Option<Outcome
     let device_line = crate::select_device(plan.device)?.1;
     eprintln!("device: {device_line}");
     let demo = Demo { plan, work, stop };
+    may_take(work)?;
     let valid = task::documents(
         plan.valid_documents,
         task::MIN_LENGTH..=task::MAX_LENGTH,
@@ -149,7 +95,7 @@ pub fn run(plan: &Plan, work: &Path, stop: &AtomicBool) -> Result<Option<Outcome
         task::MIN_LENGTH..=task::MAX_LENGTH,
         plan.seed.wrapping_add(4),
     );
-    demo.write_documents("choice.jsonl", &choosing)?;
+    demo.write_documents(CHOICE, &choosing)?;
     demo.training_documents("short.jsonl", plan.pretraining_steps, task::SHORT, 2)?;
     demo.training_documents(
         "train.jsonl",
@@ -182,7 +128,7 @@ pub fn run(plan: &Plan, work: &Path, stop: &AtomicBool) -> Result<Option<Outcome
     let folder = work.join("teacher/last");
     let mut rows = vec![demo.row("teacher", &folder, &folder, &teacher)?];
     for guide in GUIDES {
-        let name = format!("{guide:?}").to_lowercase();
+        let name = spelled(guide);
         let Some(summary) = demo.convert(guide, &name)? else {
             return Ok(None);
         };
@@ -205,6 +151,32 @@ pub fn run(plan: &Plan, work: &Path, stop: &AtomicBool) -> Result<Option<Outcome
         valid,
         seconds: start.elapsed().as_secs_f64(),
     }))
+}
+
+/// Checks that data and runs in `work` are an earlier demo's, where there are any: those are replaced, others are not.
+fn may_take(work: &Path) -> Result<()> {
+    if work.join(CHOICE).exists() {
+        return Ok(());
+    }
+    let guides = GUIDES.iter().map(|guide| spelled(*guide));
+    let names = [
+        "valid.jsonl",
+        "short.jsonl",
+        "train.jsonl",
+        "start",
+        "pretrain",
+        "teacher",
+    ];
+    for name in names.map(String::from).into_iter().chain(guides) {
+        let path = work.join(name);
+        if path.exists() {
+            bail!(
+                "{}: is there and not from a demo, which would write over it. Name another folder with --keep",
+                path.display()
+            );
+        }
+    }
+    Ok(())
 }
 
 struct Demo<'a> {
@@ -270,6 +242,7 @@ impl Demo<'_> {
             output: self.work.join(name),
             device: self.plan.device,
             seed: self.plan.seed,
+            overwrite: true,
             ..Default::default()
         };
         config.data.train = vec![self.work.join(train)];
@@ -356,7 +329,7 @@ impl Demo<'_> {
         Ok(Row {
             name: name.into(),
             accuracy,
-            choice: evaluate("choice.jsonl", None)?.accuracy,
+            choice: evaluate(CHOICE, None)?.accuracy,
             agreement: agreement.unwrap_or(f64::NAN),
             seconds: summary.seconds,
             steps: summary.steps,
@@ -387,6 +360,20 @@ pub fn table(rows: &[Row]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_an_earlier_demo_is_written_over() {
+        let folder = tempfile::tempdir().unwrap();
+        may_take(folder.path()).unwrap();
+        std::fs::create_dir(folder.path().join("teacher")).unwrap();
+        let said = may_take(folder.path()).unwrap_err().to_string();
+        assert!(
+            said.contains("teacher") && said.contains("--keep"),
+            "{said}"
+        );
+        std::fs::write(folder.path().join(CHOICE), "").unwrap();
+        may_take(folder.path()).unwrap();
+    }
 
     #[test]
     fn the_table_has_a_line_a_model() {

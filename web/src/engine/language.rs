@@ -2,15 +2,15 @@
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use caldera_models::{
-    Checkpoint, DecodeState, GenerateOptions, LanguageModel, Parameters, Sampling, Stop,
-    TextStream, TextTokenizer,
+    Checkpoint, DecodeState, DeviceTensors, GenerateOptions, LanguageModel, Parameters, Sampling,
+    Stop, TextStream, TextTokenizer,
 };
 use js_sys::{Function, Promise};
 use serde::{Deserialize, Serialize};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
 
-use super::{Engine, object, read, refuse, side, weight_bytes};
+use super::{Engine, object, read, refuse, side};
 use crate::timing::{self, Peak};
 
 /// A language model on the device.
@@ -65,6 +65,7 @@ impl Default for Options {
 /// One token's news.
 #[derive(Serialize)]
 struct Token {
+    id: u32,
     /// The text that became whole with it; empty within a character.
     text: String,
     /// Generated so far.
@@ -106,10 +107,11 @@ struct Context {
 impl LanguageSide {
     pub(super) fn new(
         checkpoint: &Checkpoint,
+        tensors: &DeviceTensors,
         tokenizer: Option<TextTokenizer>,
         device: &Device,
     ) -> Result<Self, JsError> {
-        let mut model = LanguageModel::from_checkpoint(checkpoint, device).map_err(refuse)?;
+        let mut model = LanguageModel::from_device(checkpoint, tensors, device).map_err(refuse)?;
         // The tokenizer beside it is all that is needed of it.
         model.set_tokenizer_json(None);
         if let Some(tokenizer) = &tokenizer {
@@ -120,7 +122,7 @@ impl LanguageSide {
         Ok(Self { model, tokenizer })
     }
 
-    pub(super) fn facts(&self, checkpoint: &Checkpoint) -> Result<JsValue, JsError> {
+    pub(super) fn facts(&self, tensors: &DeviceTensors) -> Result<JsValue, JsError> {
         let config = &self.model.config;
         object(&LanguageFacts {
             kind: "language",
@@ -133,7 +135,7 @@ impl LanguageSide {
             vocab_size: config.vocab_size,
             max_length: config.max_length(),
             tokenizer: self.tokenizer.is_some(),
-            weight_bytes: weight_bytes(checkpoint),
+            weight_bytes: tensors.stored_bytes(),
         })
     }
 
@@ -188,7 +190,7 @@ impl Engine {
     /// state_bytes, stop}`.
     ///
     /// `options` may have `max_new_tokens`, `temperature` (0: greedy), `top_k`, `top_p` and `seed`. `on_token` is called
-    /// with `{text, tokens, state_bytes, prefill_ms, decode_ms_per_token}` after each token, and what it gives is
+    /// with `{id, text, tokens, state_bytes, prefill_ms, decode_ms_per_token}` after each token, and what it gives is
     /// awaited, uncounted, so that the worker can hear other messages; `false` stops the text.
     pub async fn generate(
         &self,
@@ -235,6 +237,7 @@ impl Engine {
                 decode_ms += took;
             }
             let news = Token {
+                id: token,
                 // A token that ends a text is no part of it.
                 text: match words.stop() {
                     Some(Stop::End) => String::new(),

@@ -1,6 +1,7 @@
 //! Timed passes over inputs of a length, for the comparisons over length.
 
 use burn::tensor::Tensor;
+use caldera_shaders::GpuWindow;
 use wasm_bindgen::prelude::*;
 
 use super::{Engine, Loaded, read, unexpected};
@@ -27,6 +28,27 @@ impl Engine {
         }
         read(pass()).await?;
         Ok((timing::now() - start) / forwards as f64)
+    }
+
+    /// The same by the GPU's own timestamps, from the first kernel to the end of the last, the reading left out; none where
+    /// it writes none.
+    pub async fn device_ms(
+        &self,
+        name: &str,
+        length: usize,
+        forwards: usize,
+    ) -> Result<Option<f64>, JsError> {
+        let (pass, forwards) = (self.pass(name, length)?, forwards.max(1));
+        // Nothing queued before belongs to the window.
+        self.settle().await?;
+        let Some(window) = GpuWindow::open(&self.device) else {
+            return Ok(None);
+        };
+        for _ in 0..forwards {
+            pass();
+        }
+        let ms = window.close().await;
+        Ok(ms.map(|ms| ms / forwards as f64))
     }
 
     /// Bytes that the device held beyond the weights at the most during one forward pass over an input of `length`.

@@ -2,6 +2,7 @@
 
 mod classes;
 mod language;
+mod load;
 mod measure;
 mod speech;
 mod text;
@@ -9,15 +10,16 @@ mod text;
 use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
 
 use burn::tensor::{Device, Tensor};
-use caldera_models::checkpoint::SIDE_FILES;
-use caldera_models::{Checkpoint, DecodeState, ModelError, Pair, PairSide, TextTokenizer};
+use caldera_models::{DecodeState, Pair, PairSide, TextTokenizer};
 use caldera_shaders::fixture::Case;
+use caldera_shaders::{Tuning, force_tuning};
 use js_sys::{Object, Uint8Array};
 use serde::Serialize;
 use wasm_bindgen::prelude::*;
 
-use crate::{panics, report};
+use crate::{memory, panics, report};
 use language::LanguageSide;
+use load::Loading;
 use speech::SpeechSide;
 use text::TextSide;
 
@@ -61,6 +63,8 @@ pub struct Engine {
     max_binding: u64,
     source: RefCell<String>,
     pair: RefCell<Option<Pair>>,
+    /// The model whose weights are arriving.
+    loading: RefCell<Option<Loading>>,
     models: RefCell<BTreeMap<&'static str, Loaded>>,
     /// Contexts that steps are timed at, by model and length.
     contexts: RefCell<BTreeMap<(&'static str, usize), DecodeState>>,
@@ -113,11 +117,6 @@ fn side(name: &str) -> Result<PairSide, JsError> {
     }
 }
 
-/// Bytes of a checkpoint's tensors.
-fn weight_bytes(checkpoint: &Checkpoint) -> usize {
-    checkpoint.tensors.values().map(|t| t.bytes.len()).sum()
-}
-
 /// Plain objects, as JSON would give them.
 fn object(value: &impl Serialize) -> Result<JsValue, JsError> {
     value
@@ -142,9 +141,14 @@ fn files(object: &Object) -> Result<BTreeMap<String, Vec<u8>>, JsError> {
 
 #[wasm_bindgen]
 impl Engine {
-    /// Takes the browser's GPU (`"webgpu"`) or the CPU in wasm (`"cpu"`). Once per worker for WebGPU.
-    pub async fn start(engine: &str) -> Result<Engine, JsError> {
+    /// Takes the browser's GPU (`"webgpu"`) or the CPU in wasm (`"cpu"`). Once per worker for WebGPU. `software` says that the
+    /// adapter is one that runs on a CPU, which kernels are laid out for.
+    pub async fn start(engine: &str, software: Option<bool>) -> Result<Engine, JsError> {
         panics::install();
+        force_tuning(software.map(|software| match software {
+            true => Tuning::Software,
+            false => Tuning::Hardware,
+        }));
         let (device, max_binding) = match engine {
             "cpu" => (Device::flex(), 0),
             "webgpu" => {
@@ -172,9 +176,24 @@ impl Engine {
             max_binding,
             source: RefCell::default(),
             pair: RefCell::default(),
+            loading: RefCell::default(),
             models: RefCell::default(),
             contexts: RefCell::default(),
         })
+    }
+
+    /// Lays kernels out for `"hardware"` or for `"software"` adapters from now on, whichever this is.
+    pub fn tune(tuning: &str) -> Result<(), JsError> {
+        force_tuning(Some(match tuning {
+            "hardware" => Tuning::Hardware,
+            "software" => Tuning::Software,
+            other => {
+                return Err(refuse(format!(
+                    "expected \"hardware\" or \"software\", found {other:?}"
+                )));
+            }
+        }));
+        Ok(())
     }
 
     /// Versions of this build: `{caldera, burn}`.
@@ -185,71 +204,22 @@ impl Engine {
         })
     }
 
-    /// Opens a pair by the bytes of its `pair.json` and gives it as an object. Without one, the two folders are
-    /// taken as they are, unchecked. What was loaded before is dropped.
-    pub fn open(&self, pair: Option<Vec<u8>>, source: &str) -> Result<JsValue, JsError> {
-        self.models.borrow_mut().clear();
-        self.release(None);
-        *self.pair.borrow_mut() = None;
-        *self.source.borrow_mut() = source.to_string();
-        let Some(bytes) = pair else {
-            return Ok(JsValue::NULL);
-        };
-        let pair = Pair::from_bytes(&bytes, source).map_err(refuse)?;
-        let facts = object(&pair)?;
-        *self.pair.borrow_mut() = Some(pair);
-        Ok(facts)
-    }
-
-    /// Puts one model of the opened pair (`"transformer"` or `"linear"`) on the device. `bytes` holds its files by
-    /// path as in `pair.json`, each checked against size and SHA-256.
-    pub async fn load(&self, name: &str, bytes: &Object) -> Result<JsValue, JsError> {
-        let side = side(name)?;
-        let files = files(bytes)?;
-        let checkpoint = self.checkpoint(side, files).map_err(refuse)?;
-        self.check_limits(&checkpoint, side)?;
-        let source = format!("{}/{}", self.source.borrow(), side.folder());
-        let tokenizer = match checkpoint.tokenizer.as_deref() {
-            Some(bytes) => Some(
-                TextTokenizer::from_bytes(bytes, &format!("{source}/tokenizer.json"))
-                    .map_err(refuse)?,
-            ),
-            None => None,
-        };
-        let (loaded, facts) = match self.kind(&checkpoint) {
-            Kind::Text => {
-                let model = TextSide::new(&checkpoint, tokenizer, &self.device)?;
-                let facts = model.facts(&checkpoint)?;
-                (Loaded::Text(Rc::new(model)), facts)
-            }
-            Kind::Language => {
-                let model = LanguageSide::new(&checkpoint, tokenizer, &self.device)?;
-                let facts = model.facts(&checkpoint)?;
-                (Loaded::Language(Rc::new(model)), facts)
-            }
-            Kind::Speech => {
-                let other = match side {
-                    PairSide::Linear => self.speech("transformer").ok(),
-                    PairSide::Transformer => None,
-                };
-                let room = self.gpu.then_some(self.max_binding);
-                let model = SpeechSide::new(&checkpoint, other.as_deref(), &self.device, room)?;
-                let facts = model.facts(&checkpoint)?;
-                (Loaded::Speech(Rc::new(model)), facts)
-            }
-        };
-        drop(checkpoint);
-        self.settle().await?;
-        self.models.borrow_mut().insert(side.folder(), loaded);
-        Ok(facts)
-    }
-
     /// Whether a further file of the opened pair, such as a sample's clip, is what its `pair.json` says.
     pub fn verify(&self, path: &str, bytes: &[u8]) -> Result<(), JsError> {
         let pair = self.pair.borrow();
         let listed = pair.as_ref().and_then(|pair| pair.listed(path));
         let listed = listed.ok_or_else(|| refuse(format!("{path}: the pair has no such file")))?;
         listed.verify(bytes, &self.source.borrow()).map_err(refuse)
+    }
+
+    /// Waits until the device has taken everything, so that its errors come now.
+    pub async fn settle(&self) -> Result<(), JsError> {
+        read(Tensor::<1>::zeros([1], &self.device)).await.map(drop)
+    }
+
+    /// What is held: `{wasm_bytes, allocated_bytes, reserved_bytes, used_bytes}`; the last two on WebGPU only.
+    pub fn memory(&self) -> Result<JsValue, JsError> {
+        object(&memory::Held::now(self.gpu.then_some(&self.device)))
     }
 
     /// Runs one reference case (its folder's files by path) on this device, as the native tests do.
@@ -264,46 +234,6 @@ impl Engine {
 }
 
 impl Engine {
-    fn checkpoint(
-        &self,
-        side: PairSide,
-        files: BTreeMap<String, Vec<u8>>,
-    ) -> Result<Checkpoint, ModelError> {
-        let source = self.source.borrow();
-        if let Some(pair) = self.pair.borrow().as_ref() {
-            return pair.checkpoint(side, &files, &source);
-        }
-        let folder = format!("{source}/{}", side.folder());
-        let find = |name: &str| files.get(&format!("{}/{name}", side.folder()));
-        let need = |name: &str| {
-            find(name).ok_or_else(|| ModelError::Pair {
-                file: format!("{folder}/{name}"),
-                detail: "expected it beside the other files, found none".to_string(),
-                advice: "Choose the whole folder of the pair".to_string(),
-            })
-        };
-        let mut checkpoint = Checkpoint::from_bytes(
-            need("config.json")?,
-            need("model.safetensors")?,
-            find("tokenizer.json").cloned(),
-            &folder,
-        )?;
-        let beside = SIDE_FILES.iter().filter_map(|&name| {
-            let bytes = find(name)?;
-            Some((name.to_string(), bytes.clone()))
-        });
-        checkpoint.files.extend(beside);
-        Ok(checkpoint)
-    }
-
-    /// What a model is: by the pair's task, or without a `pair.json` by its `config.json`.
-    fn kind(&self, checkpoint: &Checkpoint) -> Kind {
-        match self.pair.borrow().as_ref() {
-            Some(pair) => Kind::of_task(&pair.task),
-            None => Kind::of_type(checkpoint.config["model_type"].as_str()),
-        }
-    }
-
     fn loaded(&self, name: &str) -> Result<Loaded, JsError> {
         let side = side(name)?;
         let loaded = self.models.borrow().get(side.folder()).cloned();
@@ -348,28 +278,6 @@ impl Engine {
                 "{name}/tokenizer.json: the pair has no tokenizer; add it and load again"
             ))
         })
-    }
-
-    /// Refuses a tensor that the adapter could not bind whole.
-    fn check_limits(&self, checkpoint: &Checkpoint, side: PairSide) -> Result<(), JsError> {
-        for (name, tensor) in &checkpoint.tensors {
-            let bytes = 4 * tensor.shape.iter().product::<usize>() as u64;
-            if self.gpu && bytes > self.max_binding {
-                return Err(refuse(format!(
-                    "{}/model.safetensors: tensor `{name}` takes {} MiB, and this adapter binds at most {} MiB at once. \
-                     Try the CPU engine",
-                    side.folder(),
-                    bytes >> 20,
-                    self.max_binding >> 20
-                )));
-            }
-        }
-        Ok(())
-    }
-
-    /// Waits until the device has taken everything, so that its errors come now.
-    async fn settle(&self) -> Result<(), JsError> {
-        read(Tensor::<1>::zeros([1], &self.device)).await.map(drop)
     }
 }
 

@@ -4,15 +4,15 @@ use std::{rc::Rc, sync::Arc};
 
 use burn::tensor::Device;
 use caldera_models::{
-    Checkpoint, CtcVocabulary, FeatureExtractor, ForwardOptions, ModelError, Parameters,
-    SpeechArchitecture, SpeechBatch, SpeechConfig, SpeechModel, SpeechOutput,
+    Checkpoint, CtcVocabulary, DeviceTensors, FeatureExtractor, ForwardOptions, ModelError,
+    Parameters, SpeechArchitecture, SpeechBatch, SpeechConfig, SpeechModel, SpeechOutput,
 };
 use serde::Serialize;
 use wasm_bindgen::prelude::*;
 
 use super::classes::{classes, largest};
 use super::measure::Pass;
-use super::{Engine, object, read, refuse, weight_bytes};
+use super::{Engine, object, read, refuse};
 use crate::timing;
 
 /// Bytes that one tensor may take on the CPU engine: wasm has 4 GiB in all, and a pass holds a few at once.
@@ -73,11 +73,12 @@ impl SpeechSide {
     /// `other` is the side that was loaded before: a pair may keep the files that say how to read and write clips there.
     pub(super) fn new(
         checkpoint: &Checkpoint,
+        tensors: &DeviceTensors,
         other: Option<&Self>,
         device: &Device,
         max_binding: Option<u64>,
     ) -> Result<Self, JsError> {
-        let mut model = SpeechModel::from_checkpoint(checkpoint, device).map_err(refuse)?;
+        let mut model = SpeechModel::from_device(checkpoint, tensors, device).map_err(refuse)?;
         // What was read from them is all that is needed of them.
         model.files = Arc::default();
         let config = &model.config;
@@ -101,7 +102,7 @@ impl SpeechSide {
         })
     }
 
-    pub(super) fn facts(&self, checkpoint: &Checkpoint) -> Result<JsValue, JsError> {
+    pub(super) fn facts(&self, tensors: &DeviceTensors) -> Result<JsValue, JsError> {
         let config = &self.model.config;
         let rate = self.extractor.sampling_rate;
         object(&SpeechFacts {
@@ -119,7 +120,7 @@ impl SpeechSide {
             least_samples: config.least_samples(),
             hop: config.hop(),
             max_seconds: self.most_samples as f64 / f64::from(rate),
-            weight_bytes: weight_bytes(checkpoint),
+            weight_bytes: tensors.stored_bytes(),
         })
     }
 

@@ -3,13 +3,15 @@
 use std::rc::Rc;
 
 use burn::tensor::Device;
-use caldera_models::{Checkpoint, ForwardOptions, Mixer, TextBatch, TextModel, TextTokenizer};
+use caldera_models::{
+    Checkpoint, DeviceTensors, ForwardOptions, Mixer, TextBatch, TextModel, TextTokenizer,
+};
 use serde::Serialize;
 use wasm_bindgen::prelude::*;
 
 use super::classes::classes;
 use super::measure::Pass;
-use super::{Engine, object, read, refuse, weight_bytes};
+use super::{Engine, object, read, refuse};
 use crate::timing;
 
 /// A text model on the device.
@@ -58,10 +60,11 @@ struct Answer {
 impl TextSide {
     pub(super) fn new(
         checkpoint: &Checkpoint,
+        tensors: &DeviceTensors,
         tokenizer: Option<TextTokenizer>,
         device: &Device,
     ) -> Result<Self, JsError> {
-        let mut model = TextModel::from_checkpoint(checkpoint, device).map_err(refuse)?;
+        let mut model = TextModel::from_device(checkpoint, tensors, device).map_err(refuse)?;
         // The tokenizer beside it is all that is needed of it.
         model.set_tokenizer_json(None);
         if let Some(tokenizer) = &tokenizer {
@@ -72,7 +75,7 @@ impl TextSide {
         Ok(Self { model, tokenizer })
     }
 
-    pub(super) fn facts(&self, checkpoint: &Checkpoint) -> Result<JsValue, JsError> {
+    pub(super) fn facts(&self, tensors: &DeviceTensors) -> Result<JsValue, JsError> {
         let config = &self.model.config;
         object(&TextFacts {
             kind: "text",
@@ -90,7 +93,7 @@ impl TextSide {
             max_length: config.max_length(),
             labels: config.labels.clone(),
             tokenizer: self.tokenizer.is_some(),
-            weight_bytes: weight_bytes(checkpoint),
+            weight_bytes: tensors.stored_bytes(),
         })
     }
 

@@ -2,8 +2,8 @@
 
 use burn_flex::FlexTensor;
 
-use super::{Scratch, Sizes, add_row, block_rows, blocks, dot, features, whole, whole_mut};
-use crate::cpu::{contiguous, tensor};
+use super::{Scratch, Sizes, Sums, add_row, block_rows, blocks, dot, features, whole, whole_mut};
+use crate::cpu::{contiguous, fresh, tensor};
 use crate::linear_attention::Saved;
 use crate::product::{Shared, tasks};
 
@@ -24,14 +24,21 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// φ(q), φ(k), gradient over normaliser and gradient of the normaliser of a block.
-    fn fill(&self, scratch: &mut Scratch, task: usize, block: [usize; 2]) {
+    /// φ(k) of a block.
+    fn fill_key(&self, scratch: &mut Scratch, task: usize, block: [usize; 2]) {
+        let Sizes { width, .. } = self.sizes;
+        let start = self.sizes.at(task, block[0]);
+        let key = &mut scratch.key[..block_rows(block) * width];
+        features(&self.inputs[1][start..], self.sizes.stride(), width, key);
+    }
+
+    /// φ(q), gradient over normaliser and gradient of the normaliser of a block.
+    fn fill_query(&self, scratch: &mut Scratch, task: usize, block: [usize; 2]) {
         let Sizes { width, heads, .. } = self.sizes;
         let (rows, start) = (block_rows(block), self.sizes.at(task, block[0]));
         let (used, stride) = (rows * width, self.sizes.stride());
-        let [q, k, _] = self.inputs;
+        let q = self.inputs[0];
         features(&q[start..], stride, width, &mut scratch.query[..used]);
-        features(&k[start..], stride, width, &mut scratch.key[..used]);
         for row in 0..rows {
             let at = start + row * stride;
             let factor = 1.0 / self.normaliser[start / width + row * heads];
@@ -90,7 +97,7 @@ pub(in crate::linear_attention) fn backward(
     let gradient = contiguous(gradient);
     let inputs = inputs.map(contiguous);
     let sizes = Sizes::of(&inputs[0]);
-    let (width, stride) = (sizes.width, sizes.stride());
+    let width = sizes.width;
     let reader = Reader {
         sizes,
         inputs: inputs.each_ref().map(|input| input.storage::<f32>()),
@@ -100,108 +107,110 @@ pub(in crate::linear_attention) fn backward(
     };
     let (kv, z) = (forward.kv.storage::<f32>(), forward.z.storage::<f32>());
     let v = reader.inputs[2];
-    // Zeros, because padded rows are never written.
-    let mut results = [(); 3].map(|()| vec![0.0; reader.upstream.len()]);
+    let mut results = [(); 3].map(|()| fresh(reader.upstream.len()));
     let shared = results.each_mut().map(|values| Shared::new(values));
+    // The gradient of a block's queries, and on to the sums behind it.
+    let forwards = |scratch: &mut Scratch, sums: &mut Sums, task: usize, block| {
+        let rows = block_rows(block);
+        reader.fill_query(scratch, task, block);
+        // SAFETY: a task alone uses its heads.
+        let mut dquery = unsafe { sizes.rows_mut(&shared[0], task, block) };
+        let gradient = whole(&scratch.gradient, rows, width);
+        let kv = whole(&sums.kv, width, width).transposed();
+        dquery.set_product(gradient, kv, 1.0, false);
+        if causal {
+            reader.fill_key(scratch, task, block);
+            reader.inside(scratch, task, block, false);
+            let key = whole(&scratch.key, rows, width);
+            dquery.set_product(whole(&scratch.slopes, rows, rows), key, 1.0, true);
+            let values = sizes.rows(v, task, block);
+            let mut kv = whole_mut(&mut sums.kv, width, width);
+            kv.set_product(key.transposed(), values, 1.0, true);
+        }
+        for row in 0..rows {
+            let line = row * width..(row + 1) * width;
+            add_row(dquery.row(row), &sums.z, scratch.slope[row]);
+            through_features(dquery.row(row), &scratch.query[line]);
+        }
+        if causal {
+            for row in scratch.key[..rows * width].chunks_exact(width) {
+                add_row(&mut sums.z, row, 1.0);
+            }
+        } else {
+            add_sums(scratch, sums, rows, width);
+        }
+    };
+    // Those of its keys and values.
+    let backwards = |scratch: &mut Scratch, sums: &mut Sums, task: usize, block| {
+        let rows = block_rows(block);
+        reader.fill_key(scratch, task, block);
+        if causal {
+            reader.fill_query(scratch, task, block);
+            reader.inside(scratch, task, block, true);
+        }
+        // SAFETY: a task alone uses its heads.
+        let (mut dkey, mut dvalue) = unsafe {
+            (
+                sizes.rows_mut(&shared[1], task, block),
+                sizes.rows_mut(&shared[2], task, block),
+            )
+        };
+        let dkv = whole(&sums.dkv, width, width);
+        let values = sizes.rows(v, task, block);
+        dkey.set_product(values, dkv.transposed(), 1.0, false);
+        dvalue.set_product(whole(&scratch.key, rows, width), dkv, 1.0, false);
+        if causal {
+            let slopes = whole(&scratch.slopes, rows, rows).transposed();
+            dkey.set_product(slopes, whole(&scratch.query, rows, width), 1.0, true);
+            let weights = whole(&scratch.weights, rows, rows).transposed();
+            dvalue.set_product(weights, whole(&scratch.gradient, rows, width), 1.0, true);
+        }
+        for row in 0..rows {
+            let line = row * width..(row + 1) * width;
+            add_row(dkey.row(row), &sums.dz, 1.0);
+            through_features(dkey.row(row), &scratch.key[line]);
+        }
+        if causal {
+            add_sums(scratch, sums, rows, width);
+        }
+    };
+    let of_group = || {
+        let heads = (0..sizes.group()).map(|_| Sums::new(width));
+        (Scratch::new(width), heads.collect::<Vec<_>>())
+    };
     tasks(
-        sizes.batch * sizes.heads,
+        sizes.groups(),
         sizes.parallel(),
-        || Scratch::new(width),
-        |scratch, task| {
-            let n = sizes.real(&lengths, task);
-            // Sums over the keys: whole, or what lies before a block.
-            if causal {
-                scratch.kv.fill(0.0);
-                scratch.z.fill(0.0);
-            } else {
-                let square = width * width;
-                scratch
-                    .kv
-                    .copy_from_slice(&kv[task * square..(task + 1) * square]);
-                scratch
-                    .z
-                    .copy_from_slice(&z[task * width..(task + 1) * width]);
+        of_group,
+        |(scratch, heads), group| {
+            let group = sizes.heads_of(group);
+            let n = sizes.real(&lengths, group.start);
+            for (task, sums) in group.clone().zip(&mut *heads) {
+                for result in &shared {
+                    // SAFETY: a task alone uses its heads.
+                    unsafe { sizes.clear_padding(result, task, n) };
+                }
+                sums.dkv.fill(0.0);
+                sums.dz.fill(0.0);
+                // Sums over the keys: whole, or what lies before a block.
+                if causal {
+                    sums.kv.fill(0.0);
+                    sums.z.fill(0.0);
+                } else {
+                    let square = width * width;
+                    sums.kv.copy_from_slice(&kv[task * square..][..square]);
+                    sums.z.copy_from_slice(&z[task * width..][..width]);
+                }
             }
             for block in blocks(n) {
-                let rows = block_rows(block);
-                reader.fill(scratch, task, block);
-                // SAFETY: a task alone uses its sample and head.
-                let mut dquery = unsafe { sizes.rows_mut(&shared[0], task, block) };
-                dquery.set_product(
-                    whole(&scratch.gradient, rows, width),
-                    whole(&scratch.kv, width, width).transposed(),
-                    1.0,
-                    false,
-                );
-                if causal {
-                    reader.inside(scratch, task, block, false);
-                    let key = whole(&scratch.key, rows, width);
-                    dquery.set_product(whole(&scratch.slopes, rows, rows), key, 1.0, true);
-                    let key = whole(&scratch.key, rows, width).transposed();
-                    let values = sizes.rows(v, task, block);
-                    whole_mut(&mut scratch.kv, width, width).set_product(key, values, 1.0, true);
-                }
-                for row in 0..rows {
-                    let line = row * width..(row + 1) * width;
-                    add_row(dquery.row(row), &scratch.z, scratch.slope[row]);
-                    through_features(dquery.row(row), &scratch.query[line]);
-                }
-                if causal {
-                    for row in scratch.key[..rows * width].chunks_exact(width) {
-                        add_row(&mut scratch.z, row, 1.0);
-                    }
+                for (task, sums) in group.clone().zip(&mut *heads) {
+                    forwards(scratch, sums, task, block);
                 }
             }
-            // Gradients of the sums: whole, or what comes from behind a block.
-            scratch.kv.fill(0.0);
-            scratch.z.fill(0.0);
-            if !causal {
-                for block in blocks(n) {
-                    reader.fill(scratch, task, block);
-                    add_sums(scratch, block_rows(block), width);
-                }
-            }
+            // Gradients of the sums: whole by now, or what comes from behind a block.
             for block in blocks(n).rev() {
-                let (rows, start) = (block_rows(block), sizes.at(task, block[0]));
-                if causal {
-                    reader.fill(scratch, task, block);
-                    reader.inside(scratch, task, block, true);
-                } else {
-                    let key = &mut scratch.key[..rows * width];
-                    features(&reader.inputs[1][start..], stride, width, key);
-                }
-                // SAFETY: a task alone uses its sample and head.
-                let (mut dkey, mut dvalue) = unsafe {
-                    (
-                        sizes.rows_mut(&shared[1], task, block),
-                        sizes.rows_mut(&shared[2], task, block),
-                    )
-                };
-                let sums = whole(&scratch.kv, width, width);
-                let values = sizes.rows(v, task, block);
-                dkey.set_product(values, sums.transposed(), 1.0, false);
-                dvalue.set_product(whole(&scratch.key, rows, width), sums, 1.0, false);
-                if causal {
-                    dkey.set_product(
-                        whole(&scratch.slopes, rows, rows).transposed(),
-                        whole(&scratch.query, rows, width),
-                        1.0,
-                        true,
-                    );
-                    dvalue.set_product(
-                        whole(&scratch.weights, rows, rows).transposed(),
-                        whole(&scratch.gradient, rows, width),
-                        1.0,
-                        true,
-                    );
-                }
-                for row in 0..rows {
-                    let line = row * width..(row + 1) * width;
-                    add_row(dkey.row(row), &scratch.z, 1.0);
-                    through_features(dkey.row(row), &scratch.key[line]);
-                }
-                if causal {
-                    add_sums(scratch, rows, width);
+                for (task, sums) in group.clone().zip(&mut *heads) {
+                    backwards(scratch, sums, task, block);
                 }
             }
         },
@@ -211,8 +220,8 @@ pub(in crate::linear_attention) fn backward(
 }
 
 /// Adds a block to the gradients of the sums.
-fn add_sums(scratch: &mut Scratch, rows: usize, width: usize) {
-    whole_mut(&mut scratch.kv, width, width).set_product(
+fn add_sums(scratch: &Scratch, sums: &mut Sums, rows: usize, width: usize) {
+    whole_mut(&mut sums.dkv, width, width).set_product(
         whole(&scratch.query, rows, width).transposed(),
         whole(&scratch.gradient, rows, width),
         1.0,
@@ -220,6 +229,6 @@ fn add_sums(scratch: &mut Scratch, rows: usize, width: usize) {
     );
     let queries = scratch.query[..rows * width].chunks_exact(width);
     for (row, &slope) in queries.zip(&scratch.slope) {
-        add_row(&mut scratch.z, row, slope);
+        add_row(&mut sums.dz, row, slope);
     }
 }

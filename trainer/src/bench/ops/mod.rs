@@ -18,6 +18,7 @@ pub mod measure;
 pub mod operator;
 pub mod rates;
 mod reverse_padded;
+mod rotary;
 mod selective_scan;
 mod selective_scan_step;
 mod softmax_attention;
@@ -30,13 +31,15 @@ mod tests;
 use super::statistics::{log_log_slope, quantile};
 use anyhow::{Result, bail};
 use burn::tensor::Device;
+use caldera_shaders::is_gpu;
+use caldera_shaders::launch::MAX_BINDING;
 use measure::{Clock, Form, Problem, check};
 use operator::{ModelShape, Operator, Size, Work};
 use rates::Rates;
 use serde::Serialize;
 
 /// Every operator that is measured.
-pub static ALL: [&dyn Operator; 19] = [
+pub static ALL: [&dyn Operator; 20] = [
     &softmax_attention::SoftmaxAttention,
     &softmax_attention_step::SoftmaxAttentionStep,
     &linformer_attention::LinformerAttention,
@@ -49,6 +52,7 @@ pub static ALL: [&dyn Operator; 19] = [
     &causal_conv1d_step::CausalConv1dStep,
     &conv1d::Conv1d,
     &reverse_padded::ReversePadded,
+    &rotary::Rotary,
     &selective_scan::SelectiveScan,
     &selective_scan_step::SelectiveScanStep,
     &ssd::Ssd,
@@ -176,14 +180,17 @@ pub struct Report {
     pub points: Vec<Point>,
     /// By operator, model and pass.
     pub series: Vec<Series>,
-    /// What would have taken too long.
+    /// What would have taken too long, or more than a binding holds.
     pub skipped: Vec<Skipped>,
+    /// What was not timed, or no further, because it disagreed with its oracle or the device failed.
+    pub failed: Vec<Skipped>,
 }
 
-/// Measures; `done` hears of the points of a length as they come.
+/// Measures; `done` hears of the points of a length as they come. An operator that does not agree with its oracle is not timed and
+/// comes under `failed`, with the others' figures beside it.
 ///
 /// # Errors
-/// When an operator does not agree with its oracle, when there is nothing to measure, or when the device fails.
+/// When there is nothing to measure, or when the device fails at its own rates.
 pub fn sweep(plan: &Plan, device: &Device, mut done: impl FnMut(&[Point])) -> Result<Report> {
     if plan.lengths.is_empty() || plan.lengths.contains(&0) || plan.batch == 0 || plan.runs == 0 {
         bail!("nothing to measure: expected lengths, sequences and runs of at least 1");
@@ -194,15 +201,16 @@ pub fn sweep(plan: &Plan, device: &Device, mut done: impl FnMut(&[Point])) -> Re
         points: Vec::new(),
         series: Vec::new(),
         skipped: Vec::new(),
+        failed: Vec::new(),
     };
     for &operator in &plan.operators {
         for &model in plan.models.iter().filter(|model| operator.applies(model)) {
             let start = report.points.len();
-            lengths(plan, operator, model, device, &mut report, &mut done)?;
+            lengths(plan, operator, model, device, &mut report, &mut done);
             report.series.extend(series(&report.points[start..]));
         }
     }
-    if report.points.is_empty() {
+    if report.points.is_empty() && report.failed.is_empty() {
         bail!("nothing to measure: none of the shapes has one of the operators");
     }
     Ok(report)
@@ -215,7 +223,7 @@ fn lengths(
     device: &Device,
     report: &mut Report,
     done: &mut impl FnMut(&[Point]),
-) -> Result<()> {
+) {
     // A pass of the plain form and how long it took, to tell whether a longer one is worth waiting for.
     let mut plain = [None, None];
     let mut slowest: Option<(Size, f64)> = None;
@@ -226,24 +234,37 @@ fn lengths(
             batch: plan.batch,
             len,
         };
+        let not = |reason| Skipped {
+            operator: operator.name(),
+            shape: model.name,
+            length: len,
+            reason,
+        };
+        if let Some(reason) = too_large(operator, &size, device) {
+            report.skipped.push(not(reason));
+            continue;
+        }
         if let Some((shorter, ms)) = &slowest {
             let expected_ms = ms * flops(operator, &size) / flops(operator, shorter);
             if expected_ms > plan.budget_s * 1e3 {
-                report.skipped.push(Skipped {
-                    operator: operator.name(),
-                    shape: model.name,
-                    length: len,
-                    reason: format!(
-                        "a pass took {ms:.0} ms at {} positions: about {expected_ms:.0} ms here, the budget is {:.0}",
-                        shorter.len,
-                        plan.budget_s * 1e3
-                    ),
-                });
+                report.skipped.push(not(format!(
+                    "a pass took {ms:.0} ms at {} positions: about {expected_ms:.0} ms here, the budget is {:.0}",
+                    shorter.len,
+                    plan.budget_s * 1e3
+                )));
                 continue;
             }
         }
-        if checked == 0 || flops(operator, &size) <= plan.check_flops {
-            check(operator, size, device)?;
+        // On the CPU the oracle is the plain form, which must be worth waiting for.
+        let oracle_fits = is_gpu(device)
+            || plain
+                .iter()
+                .all(|last| reference_reason(plan, operator, &size, *last).is_none());
+        if checked == 0 || oracle_fits && flops(operator, &size) <= plan.check_flops {
+            if let Err(error) = check(operator, size, device) {
+                report.failed.push(not(format!("{error:#}")));
+                return;
+            }
             checked = len;
         }
         let problem = Problem::new(operator, size, device);
@@ -253,14 +274,14 @@ fn lengths(
         ];
         let first = report.points.len();
         for (pass, work) in passes.into_iter().flatten() {
-            let timing = time(
-                plan,
-                &problem,
-                operator,
-                &size,
-                pass,
-                &mut plain[pass as usize],
-            )?;
+            let plain = &mut plain[pass as usize];
+            let timing = match time(plan, &problem, operator, &size, pass, plain) {
+                Ok(timing) => timing,
+                Err(error) => {
+                    report.failed.push(not(format!("{error:#}")));
+                    return;
+                }
+            };
             report
                 .points
                 .push(timing.point(operator, &size, pass, work, &report.rates, checked));
@@ -270,7 +291,21 @@ fn lengths(
         slowest = Some((size, most));
         done(points);
     }
-    Ok(())
+}
+
+/// Why a GPU cannot take an operator at this size: one of its arguments is more than a binding holds.
+fn too_large(operator: &dyn Operator, size: &Size, device: &Device) -> Option<String> {
+    let arguments = operator.arguments(size);
+    let largest = arguments.iter().max_by_key(|argument| argument.values())?;
+    let bytes = 4 * largest.values() as u64;
+    (is_gpu(device) && bytes > MAX_BINDING).then(|| {
+        format!(
+            "{} takes {} MiB, and one binding holds {} under WebGPU's default limits",
+            largest.name,
+            bytes >> 20,
+            MAX_BINDING >> 20
+        )
+    })
 }
 
 /// Operations of both passes, or bytes where those are more.
@@ -360,8 +395,7 @@ fn reference_reason(
     }
     let (len, ms) = last?;
     let shorter = Size { len, ..*size };
-    let expected_ms =
-        ms * operator.forward(size).flops.max(1.0) / operator.forward(&shorter).flops.max(1.0);
+    let expected_ms = ms * flops(operator, size) / flops(operator, &shorter);
     (expected_ms > plan.budget_s * 1e3).then(|| {
         format!(
             "the plain form took {ms:.0} ms at {len} positions: about {expected_ms:.0} ms here, the budget is {:.0}",

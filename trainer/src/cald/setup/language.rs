@@ -126,6 +126,13 @@ fn documents(data: &DataConfig, paths: &[PathBuf]) -> Result<Vec<String>> {
 
 /// Training and validation text in blocks.
 fn text_of(model: &LanguageModel, data: &DataConfig) -> Result<LanguageTask> {
+    if !data.unlabelled.is_empty() {
+        bail!(
+            "data.unlabelled: expected none for a language model, which needs no labels, found {:?}. Name that text with --train \
+             or `data.train`",
+            data.unlabelled
+        );
+    }
     if data.train.is_empty() {
         bail!("no training data: name files with --train or `data.train`");
     }

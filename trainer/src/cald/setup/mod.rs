@@ -13,7 +13,7 @@ use serde_json::json;
 
 use super::family::Family;
 use super::guide::Teacher;
-use crate::config::{CaldConfig, Guide, RunConfig, StudentFrom};
+use crate::config::{CaldConfig, DataConfig, Guide, MixerChoice, RunConfig, StudentFrom, spelled};
 use crate::device::select_device;
 use crate::metrics::Observer;
 
@@ -25,15 +25,75 @@ fn open(config: &RunConfig, observer: &mut dyn Observer) -> Result<(Device, Stri
     Ok((device, line))
 }
 
-/// The configuration of a fine-tuning, which has no use for examples without labels.
-fn labelled_only(config: &RunConfig, observer: &mut dyn Observer) -> RunConfig {
-    if !config.data.unlabelled.is_empty() {
-        observer
-            .message("data.unlabelled is not used in fine-tuning: there is no loss without labels");
+/// The configuration without examples that no loss is computed of: those without labels, where nobody guides.
+///
+/// # Errors
+/// No examples are left, or none with labels where the run needs them.
+fn with_examples(
+    config: &RunConfig,
+    converting: bool,
+    observer: &mut dyn Observer,
+) -> Result<RunConfig> {
+    let (mut settings, cald) = (config.clone(), &config.cald);
+    let unused = match (converting, cald.first_guide()) {
+        (false, _) => Some("in fine-tuning"),
+        (true, Guide::Unguided) => Some("under guide unguided"),
+        _ if cald.alpha_layer == 0.0 && cald.alpha_logits == 0.0 => {
+            Some("where cald.alpha_layer and cald.alpha_logits are 0")
+        }
+        _ => None,
+    };
+    if let Some(unused) = unused
+        && !config.data.unlabelled.is_empty()
+    {
+        observer.message(&format!(
+            "data.unlabelled is not used {unused}: there is no loss without labels"
+        ));
+        settings.data.unlabelled.clear();
     }
-    let mut settings = config.clone();
-    settings.data.unlabelled.clear();
-    settings
+    if settings.data.train.is_empty() {
+        if settings.data.unlabelled.is_empty() {
+            bail!("no training data: name files with --train or `data.train`");
+        }
+        if !matches!(cald.guide, Guide::Target | Guide::Waypoint) {
+            bail!(
+                "no labelled data, but guide {} learns from labels: name files with --train or `data.train`, or take guide target or \
+                 waypoint, which need none",
+                spelled(cald.guide)
+            );
+        }
+    }
+    Ok(settings)
+}
+
+/// Refuses a model without a head in a run that has no labels to make and train one for.
+fn need_labels_for_a_head(data: &DataConfig, folder: &Path) -> Result<()> {
+    if data.train.is_empty() {
+        bail!(
+            "{}: no head for the task, and no labelled data to train one with: let the student start from the teacher \
+             (--student-from teacher, cald.student_from), or name files with --train or `data.train`",
+            folder.display()
+        );
+    }
+    Ok(())
+}
+
+/// Refuses a mixer that does not take the place of attention in models of this kind.
+fn check_mixer(
+    config: &RunConfig,
+    expected: MixerChoice,
+    model_type: &str,
+    folder: &Path,
+) -> Result<()> {
+    if config.cald.mixer != expected {
+        bail!(
+            "cald.mixer: expected {} for the model in {}, whose model_type is {model_type}, found {}",
+            spelled(expected),
+            folder.display(),
+            spelled(config.cald.mixer)
+        );
+    }
+    Ok(())
 }
 
 /// What a fine-tuning begins with.
@@ -104,20 +164,10 @@ fn teacher_of<F: Family>(
 
 /// What a conversion is called in its records.
 fn conversion_name(cald: &CaldConfig) -> String {
-    let first = guide_name(cald.first_guide());
+    let first = spelled(cald.first_guide());
     match cald.guide {
         Guide::Hybrid => format!("convert (hybrid, {first} first)"),
         _ => format!("convert ({first})"),
-    }
-}
-
-fn guide_name(guide: Guide) -> &'static str {
-    match guide {
-        Guide::Unguided => "unguided",
-        Guide::Target => "target",
-        Guide::Trajectory => "trajectory",
-        Guide::Waypoint => "waypoint",
-        Guide::Hybrid => "hybrid",
     }
 }
 
@@ -159,7 +209,7 @@ fn source_folder(
         StudentFrom::Initial => format!(
             "the student of guide `{}` starts from the pretrained model: name its folder with --model or `model`, \
              or let it start from the teacher (cald.student_from = \"teacher\")",
-            guide_name(guide)
+            spelled(guide)
         ),
     })
 }

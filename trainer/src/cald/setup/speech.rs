@@ -11,14 +11,14 @@ use caldera_models::{
 use serde_json::json;
 
 use super::{
-    Beginning, conversion_name, labelled_only, open, provenance, read_architecture, student_origin,
-    teacher_of,
+    Beginning, check_mixer, conversion_name, need_labels_for_a_head, open, provenance,
+    read_architecture, student_origin, teacher_of, with_examples,
 };
 use crate::cald::guide::Teacher;
 use crate::cald::run::Run;
 use crate::cald::speech::{SpeechExample, SpeechTask, Target};
 use crate::cald::speech_answers::{SpeechHead, SpeechReader, extractor_of, vocabulary_of};
-use crate::config::{DataConfig, RunConfig, Task};
+use crate::config::{DataConfig, MixerChoice, RunConfig, Task, spelled};
 use crate::data::{
     Example, Fields, LabelSet, Record, Recording, Utterance, read_manifests, read_recordings,
     with_labels,
@@ -33,7 +33,7 @@ pub(in crate::cald) fn finetune(
     observer: &mut dyn Observer,
 ) -> Result<Run<SpeechTask>> {
     let (device, device_line) = open(config, observer)?;
-    let settings = labelled_only(config, observer);
+    let settings = with_examples(config, false, observer)?;
     let data = Utterances::read(&settings.data)?;
     let (model, folder) = match Beginning::of(config)? {
         Beginning::Model(folder) => (load(folder, &device)?, folder),
@@ -43,7 +43,7 @@ pub(in crate::cald) fn finetune(
     let task = data.encode(&reader, &settings.data, observer)?;
     reader.model.config.caldera.insert(
         "run".into(),
-        json!({"task": format!("finetune {:?}", config.task).to_lowercase(), "seed": config.seed}),
+        json!({"task": format!("finetune {}", spelled(config.task)), "seed": config.seed}),
     );
     Run::new(
         "finetune".into(),
@@ -62,19 +62,14 @@ pub(in crate::cald) fn convert(
     observer: &mut dyn Observer,
 ) -> Result<Run<SpeechTask>> {
     let (device, device_line) = open(config, observer)?;
-    let cald = &config.cald;
     let (folder, waypoints) = student_origin(config)?;
+    let config = &with_examples(config, true, observer)?;
     let data = Utterances::read(&config.data)?;
+    let model = load(&folder, &device)?;
+    check_mixer(config, MixerChoice::BiMamba2, "wav2vec2", &folder)?;
     // A student of a pretrained encoder gets a head that reads like the teacher's.
-    let guiding = cald.teacher.as_ref().or(waypoints.first());
-    let reader = with_head(
-        load(&folder, &device)?,
-        &folder,
-        guiding,
-        &data,
-        config,
-        observer,
-    )?;
+    let guiding = config.cald.teacher.as_ref().or(waypoints.first());
+    let reader = with_head(model, &folder, guiding, &data, config, observer)?;
     let task = data.encode(&reader, &config.data, observer)?;
     let initial = reader.model;
     let teacher = teacher_of(&task, config, &initial, waypoints, &device)?;
@@ -88,7 +83,7 @@ pub(in crate::cald) fn convert(
         .caldera
         .insert("run".into(), provenance(config));
     Run::new(
-        conversion_name(cald),
+        conversion_name(&config.cald),
         config.clone(),
         device,
         device_line,
@@ -167,6 +162,7 @@ fn with_head(
         }
         return Ok(reader);
     }
+    need_labels_for_a_head(&config.data, folder)?;
     if model.config.architecture != SpeechArchitecture::Bare {
         observer.message(&format!(
             "{}: a new head in place of that of {}",
@@ -226,9 +222,6 @@ struct Utterances {
 
 impl Utterances {
     fn read(data: &DataConfig) -> Result<Self> {
-        if data.train.is_empty() {
-            bail!("no training data: name manifests with --train or `data.train`");
-        }
         Ok(Self {
             train: load_utterances(&data.train, data, data.train_limit)?,
             valid: load_utterances(&data.valid, data, data.valid_limit)?,

@@ -10,7 +10,10 @@ use caldera_models::{
 };
 use serde_json::json;
 
-use super::{conversion_name, labelled_only, open, provenance, student_origin, teacher_of};
+use super::{
+    check_mixer, conversion_name, need_labels_for_a_head, open, provenance, student_origin,
+    teacher_of, with_examples,
+};
 use crate::batches::{Encoded, Encoder};
 use crate::cald::guide::Teacher;
 use crate::cald::run::Run;
@@ -29,7 +32,7 @@ pub(in crate::cald) fn finetune(
         .model
         .as_deref()
         .context("no model to fine-tune: name its folder with --model or `model`")?;
-    let settings = labelled_only(config, observer);
+    let settings = with_examples(config, false, observer)?;
     let records = Records::read(&settings.data)?;
     let (model, labels) = with_head(load(folder, &device)?, folder, &records, &settings)?;
     let data = records.encode(
@@ -61,10 +64,13 @@ pub(in crate::cald) fn convert(
     observer: &mut dyn Observer,
 ) -> Result<Run<TextTask>> {
     let (device, device_line) = open(config, observer)?;
-    let cald = &config.cald;
     let (folder, waypoints) = student_origin(config)?;
+    let config = &with_examples(config, true, observer)?;
     let records = Records::read(&config.data)?;
-    let (initial, labels) = with_head(load(&folder, &device)?, &folder, &records, config)?;
+    let initial = load(&folder, &device)?;
+    let model_type = initial.config.family.model_type();
+    check_mixer(config, MixerChoice::Linformer, model_type, &folder)?;
+    let (initial, labels) = with_head(initial, &folder, &records, config)?;
     let data = records.encode(
         &folder,
         &initial,
@@ -80,7 +86,7 @@ pub(in crate::cald) fn convert(
         .caldera
         .insert("run".into(), provenance(config));
     Run::new(
-        conversion_name(cald),
+        conversion_name(&config.cald),
         config.clone(),
         device,
         device_line,
@@ -92,7 +98,6 @@ pub(in crate::cald) fn convert(
 
 pub(in crate::cald) fn convert_options(config: &RunConfig, examples: &[Encoded]) -> ConvertOptions {
     let CaldConfig {
-        mixer,
         k,
         sharing,
         init,
@@ -107,12 +112,7 @@ pub(in crate::cald) fn convert_options(config: &RunConfig, examples: &[Encoded])
     let mut lengths: Vec<usize> = examples.iter().map(|example| example.ids.len()).collect();
     lengths.sort_unstable();
     ConvertOptions {
-        mixer: match mixer {
-            // `RunConfig::validate` lets no other mixer through for texts.
-            MixerChoice::Linformer | MixerChoice::Mamba | MixerChoice::BiMamba2 => {
-                Mixer::Linformer(LinformerConfig { k: *k, sharing })
-            }
-        },
+        mixer: Mixer::Linformer(LinformerConfig { k: *k, sharing }),
         init: match init {
             InitChoice::Normal => ProjectionInit::Normal,
             InitChoice::Segments => ProjectionInit::Segments,
@@ -170,6 +170,7 @@ fn with_head(
         model.config.labels = labels.names().to_vec();
         return Ok((model, labels));
     }
+    need_labels_for_a_head(&config.data, folder)?;
     let labels = match config.data.labels.is_empty() {
         true => LabelSet::discover(&records.train)?,
         false => LabelSet::new(config.data.labels.clone())?,
@@ -189,9 +190,6 @@ struct Records {
 
 impl Records {
     fn read(data: &DataConfig) -> Result<Self> {
-        if data.train.is_empty() {
-            bail!("no training data: name files with --train or `data.train`");
-        }
         let fields = Fields::from_config(data);
         Ok(Self {
             train: read_files(&data.train, &fields, data.train_limit)?,

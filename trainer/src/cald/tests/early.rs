@@ -3,7 +3,7 @@
 use super::world::{Recorder, World, weights};
 use crate::RunConfig;
 use crate::cald::{EvalOptions, convert, evaluate, finetune, predict};
-use crate::config::{BestMetric, DeviceChoice, Guide};
+use crate::config::{BestMetric, DeviceChoice, Guide, MixerChoice};
 use crate::device::select_device;
 use crate::metrics::{SavedKind, StopReason};
 
@@ -139,8 +139,10 @@ fn what_cannot_work_says_why() {
     refused(&config, "classification head");
     config.cald.guide = Guide::Waypoint;
     refused(&config, "--waypoints");
-    config.cald.waypoints = vec![world.path("")];
+    std::fs::create_dir(world.path("none")).unwrap();
+    config.cald.waypoints = vec![world.path("none")];
     refused(&config, "step-N");
+    config.cald.waypoints.clear();
     config.cald.guide = Guide::Unguided;
     config.data.max_length = Some(999);
     refused(&config, "max_length");
@@ -156,6 +158,12 @@ fn what_cannot_work_says_why() {
     config.data.labels = vec!["a".into(), "b".into()];
     refused(&config, "train.jsonl, line 1");
     config.data.labels.clear();
+    config.cald.mixer = MixerChoice::BiMamba2;
+    refused(&config, "expected linformer for the model in");
+    refused(&config, "model_type is bert, found bimamba2");
+    config.cald.mixer = MixerChoice::Mamba;
+    refused(&config, "for task classify, found mamba");
+    config.cald.mixer = MixerChoice::Linformer;
     config.model = None;
     refused(&config, "--model");
     config.model = Some(world.path("nowhere"));

@@ -183,6 +183,23 @@ fn tones_are_learned_classified_and_distilled() {
         found.accuracy > 0.7 && found.agreement.unwrap() > 0.7,
         "{found:?}"
     );
+
+    student.output = tones.path("linformer");
+    student.cald.mixer = MixerChoice::Linformer;
+    let said = tones.refused(&student);
+    for word in ["cald.mixer", "bimamba2", "wav2vec2", "linformer"] {
+        assert!(said.contains(word), "no `{word}` in: {said}");
+    }
+    assert!(!student.output.exists());
+    // Clips alone, without what is heard in them.
+    student.cald.mixer = MixerChoice::BiMamba2;
+    student.output = tones.path("target-alone");
+    student.data.unlabelled = std::mem::take(&mut student.data.train);
+    student.train.max_steps = Some(4);
+    let (_, recorder) = go(&student, None);
+    let (first, last) = (&recorder.steps[0], &recorder.steps[3]);
+    assert_eq!((first.task_loss, last.task_loss), (None, None));
+    assert!(last.layer_loss < first.layer_loss, "{:?}", recorder.steps);
 }
 
 #[test]

@@ -177,6 +177,65 @@ fn bad_files_are_named_with_what_is_wrong() {
     );
 }
 
+/// A WAV file with other lengths in its header, of everything and of the samples.
+fn with_lengths(good: &[u8], whole: u32, samples: u32) -> Vec<u8> {
+    let mut bytes = good.to_vec();
+    bytes[4..8].copy_from_slice(&whole.to_le_bytes());
+    bytes[40..44].copy_from_slice(&samples.to_le_bytes());
+    bytes
+}
+
+#[test]
+fn a_file_from_a_pipe_is_as_long_as_what_it_holds() {
+    let (files, samples) = (Files::new(), tone(400, 8000, 440.0));
+    let good = std::fs::read(files.wav("good.wav", 1, 16, &samples, 8000)).unwrap();
+    assert_eq!(&good[36..40], b"data");
+    let want = read(&files.0.path().join("good.wav")).unwrap();
+    for (whole, length) in [
+        (u32::MAX, u32::MAX),
+        (0x7fff_f024, 0x7fff_f000),
+        (0, 0),
+        (36, 0),
+        (u32::MAX, 0),
+    ] {
+        let streamed = with_lengths(&good, whole, length);
+        assert_eq!(
+            read(&files.bytes("streamed.wav", &streamed)),
+            Ok(want.clone())
+        );
+        // Cut off in the middle of a sample: what came before is there.
+        let cut = &streamed[..streamed.len() - 3];
+        let clip = read(&files.bytes("cut.wav", cut)).unwrap();
+        assert_eq!(clip.samples, want.samples[..398], "{whole} {length}");
+        let none = read(&files.bytes("none.wav", &streamed[..44])).unwrap_err();
+        assert!(none.contains("expected samples, found none"), "{none}");
+    }
+    // A length that somebody filled in is a promise, and no samples are none, whatever comes behind them.
+    let promised = with_lengths(&good, u32::MAX, good.len() as u32);
+    let said = read(&files.bytes("promised.wav", &promised)).unwrap_err();
+    assert!(said.contains("truncated WAV file"), "{said}");
+    let mut empty = with_lengths(&good[..44], 36 + 10, 0);
+    empty.extend(b"LIST\x02\0\0\0ab");
+    let said = read(&files.bytes("empty.wav", &empty)).unwrap_err();
+    assert!(said.contains("expected samples, found none"), "{said}");
+}
+
+#[test]
+fn chunks_before_the_samples_are_passed_over() {
+    let (files, samples) = (Files::new(), tone(400, 8000, 440.0));
+    let good = std::fs::read(files.wav("good.wav", 1, 16, &samples, 8000)).unwrap();
+    let want = read(&files.0.path().join("good.wav")).unwrap();
+    // An odd one is followed by a zero that it does not count, or by nothing where a program does not know that.
+    for chunk in [
+        &b"LIST\x04\0\0\0abcd"[..],
+        b"LIST\x03\0\0\0abc\0",
+        b"LIST\x03\0\0\0abc",
+    ] {
+        let bytes = [&good[..36], chunk, &good[36..]].concat();
+        assert_eq!(read(&files.bytes("list.wav", &bytes)), Ok(want.clone()));
+    }
+}
+
 #[test]
 fn another_rate_keeps_the_tone() {
     for (from, to) in [

@@ -1,6 +1,7 @@
 //! WAV through the `hound` crate.
 
-use std::io::Cursor;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Cursor, Read, Seek};
 use std::path::Path;
 
 use hound::{SampleFormat, WavReader, WavSpec, WavWriter};
@@ -8,7 +9,10 @@ use hound::{SampleFormat, WavReader, WavSpec, WavWriter};
 use super::{AGAIN, Clip, Complaint, Header, check, mixed_down};
 
 pub(super) fn decode(path: &Path, max_seconds: f64) -> Result<Clip, Complaint> {
-    let mut reader = WavReader::open(path).map_err(|error| refused(&error))?;
+    let reader = open(path).map_err(hound::Error::from);
+    let mut reader = reader
+        .and_then(WavReader::new)
+        .map_err(|error| refused(&error))?;
     let spec = reader.spec();
     let header = Header {
         channels: spec.channels.into(),
@@ -38,6 +42,56 @@ pub(super) fn decode(path: &Path, max_seconds: f64) -> Result<Clip, Complaint> {
         samples: mixed_down(samples, header.channels),
         sampling_rate: header.sampling_rate,
     })
+}
+
+/// Lengths from here up stand for one that is not known: ffmpeg writes 2³² - 1, sox and arecord a little less than 2³¹.
+const UNKNOWN: u32 = 0x7fff_0000;
+
+/// Format and samples of a file as `hound` reads them, without the chunks between, and with the length that the samples
+/// really have: a program that writes into a pipe cannot go back to fill it in.
+fn open(path: &Path) -> std::io::Result<impl Read> {
+    let file = File::open(path)?;
+    let size = file.metadata()?.len();
+    let mut file = BufReader::new(file);
+    let mut head = vec![0; 12];
+    file.read_exact(&mut head)?;
+    let number = |bytes: &[u8]| bytes.iter().rev().fold(0, |n, b| (n << 8) | u32::from(*b));
+    let whole = number(&head[4..8]);
+    let mut frame = 1;
+    let mut chunk = [0; 8];
+    while file.read_exact(&mut chunk).is_ok() {
+        let length = number(&chunk[4..]);
+        match &chunk[..4] {
+            b"data" => {
+                let start = file.stream_position()?;
+                let held = size.saturating_sub(start).min(u32::MAX.into());
+                let held = (held - held % frame) as u32;
+                // A header by which the file ends before its samples was never finished.
+                let unfinished = whole >= UNKNOWN || u64::from(whole) + 8 <= start;
+                let length = match length {
+                    0 if unfinished => held,
+                    UNKNOWN.. => held.min(length),
+                    known => known,
+                };
+                head.extend(&chunk[..4]);
+                head.extend(length.to_le_bytes());
+                break;
+            }
+            b"fmt " => {
+                head.extend(chunk);
+                let start = head.len();
+                (&mut file).take(length.into()).read_to_end(&mut head)?;
+                let align = head.get(start + 12..start + 14);
+                frame = u64::from(align.map_or(1, number).max(1));
+            }
+            _ => file.seek_relative(length.into())?,
+        }
+        // Chunks begin at even places, which not every program knows.
+        if length % 2 == 1 && file.fill_buf()?.first() == Some(&0) {
+            file.consume(1);
+        }
+    }
+    Ok(Cursor::new(head).chain(file))
 }
 
 fn refused(error: &hound::Error) -> Complaint {

@@ -1,6 +1,12 @@
-//! Matrix products on strided views for the CPU twins.
+//! Matrix products on strided views for the CPU twins: by `gemm` natively, in a browser by tiles of our own (`tiles`), with fused
+//! multiply-add where the browser has it (`relaxed`).
 
 use std::marker::PhantomData;
+
+#[cfg(target_arch = "wasm32")]
+mod relaxed;
+#[cfg(any(test, target_arch = "wasm32"))]
+mod tiles;
 
 use burn_flex::FlexTensor;
 
@@ -65,6 +71,25 @@ impl<'a> Matrix<'a> {
             [rows.len(), width],
             [strides[1], strides[3]],
         )
+    }
+
+    /// The part of `shape` that begins at `first`.
+    #[cfg(any(test, target_arch = "wasm32"))]
+    fn part(self, first: [usize; 2], shape: [usize; 2]) -> Self {
+        assert!(
+            first[0] + shape[0] <= self.rows && first[1] + shape[1] <= self.columns,
+            "{shape:?} from {first:?} is no part of {} x {}",
+            self.rows,
+            self.columns
+        );
+        Self {
+            start: self.start.wrapping_offset(
+                first[0] as isize * self.row_stride + first[1] as isize * self.column_stride,
+            ),
+            rows: shape[0],
+            columns: shape[1],
+            ..self
+        }
     }
 
     /// The transposed view.
@@ -172,6 +197,10 @@ impl<'a> MatrixMut<'a> {
                 (0..self.rows).for_each(|row| self.row(row).fill(0.0));
             }
             return;
+        }
+        #[cfg(target_arch = "wasm32")]
+        if tiles::pay(self.rows, self.columns) {
+            return tiles::set_product(self, a, b, factor, add);
         }
         // SAFETY: all three matrices lie within their values (checked when they were made), their shapes fit, and the
         // destination is borrowed mutably.

@@ -1,5 +1,7 @@
 //! Folders in and out, and every way in which a file can be bad.
 
+mod stream;
+
 use std::path::{Path, PathBuf};
 
 use super::*;
