@@ -21,8 +21,9 @@ function checkResult(result, { engine, lengths, runs }) {
     assert.deepEqual(Object.keys(point).sort(), ['decode_ms_per_token', 'first_ms', 'forwards', 'length', 'median_ms', 'model', 'p10_ms', 'p90_ms', 'peak_bytes', 'prefill_ms', 'runs', 'state_bytes']);
     assert.equal(point.runs, runs);
     assert.equal(point.decode_ms_per_token, point.median_ms);
-    assert.ok(point.p10_ms > 0 && point.p10_ms <= point.median_ms && point.median_ms <= point.p90_ms, JSON.stringify(point));
-    assert.ok(point.prefill_ms > 0 && point.first_ms > 0 && point.peak_bytes > 0, JSON.stringify(point));
+    // A step of these tiny models can be shorter than one of the browser's clock, which counts tenths of a millisecond.
+    assert.ok(point.p10_ms >= 0 && point.p10_ms <= point.median_ms && point.median_ms <= point.p90_ms, JSON.stringify(point));
+    assert.ok(point.prefill_ms >= 0 && point.first_ms >= 0 && point.peak_bytes > 0, JSON.stringify(point));
     // 2 layers: keys and values of 32 floats a token; 64 channels with 3 inputs and 16 states each.
     assert.equal(point.state_bytes, point.model === 'linear' ? 2 * 64 * 19 * 4 : 2 * 2 * 32 * 4 * point.length);
   }
@@ -45,7 +46,7 @@ for (const engine of ['webgpu', 'cpu']) {
         const text = await page.getByTestId(`text-${side}`).innerText();
         assert.match(text, /Once upon a time/);
         assert.match(text, /\d tokens\/s/);
-        assert.match(text, /Prefill\s+[\d.]+\s(µs|ms|s)/);
+        assert.match(text, /Prefill\s+(too short|[\d.]+\s(µs|ms|s))/);
         assert.match(text, side === 'linear' ? /State, constant\s+9.7\skB/ : /KV cache, growing\s+\d+\skB/);
         assert.match(text, /\+ 40 tokens, a short text on opening|ended the text|stopped after 4\ss on opening/);
       }

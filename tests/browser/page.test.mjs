@@ -24,7 +24,8 @@ function checkResult(result, { engine, lengths, runs }) {
     if (device.length && point.device_ms !== null) assert.ok(point.device_ms > 0 && point.device_ms < 10 * point.p90_ms, JSON.stringify(point));
     assert.equal(point.runs, runs);
     assert.ok(point.p10_ms > 0 && point.p10_ms <= point.median_ms && point.median_ms <= point.p90_ms, JSON.stringify(point));
-    assert.ok(point.first_ms > 0 && Number.isInteger(point.peak_bytes) && point.peak_bytes > 0, JSON.stringify(point));
+    // 0 where one pass is shorter than a step of the browser's clock.
+    assert.ok(point.first_ms >= 0 && Number.isInteger(point.peak_bytes) && point.peak_bytes > 0, JSON.stringify(point));
   }
   assert.deepEqual(result.source, { kind: 'shipped', name: 'fixture' });
   assert.ok(Date.now() - new Date(result.date) < 600_000 && result.prepare_ms > 0 && result.runs_asked === runs, JSON.stringify(result));
@@ -52,7 +53,7 @@ for (const engine of ['webgpu', 'cpu']) {
         assert.match(text, /negative|positive/);
         assert.match(text, /\d\s%/);
         assert.match(text, /14 tokens/);
-        assert.match(text, /\d\s(µs|ms|s)\b/);
+        assert.match(text, /\d\s(µs|ms|s)\b|too short/);
       }
       assert.match(await page.getByTestId('agreement').innerText(), /They (dis)?agree/);
       await page.getByTestId('text').fill('the film was fine');

@@ -26,7 +26,8 @@ function checkResult(result, { engine, lengths, runs }) {
     assert.deepEqual(Object.keys(point).sort(), [...device, 'first_ms', 'forwards', 'frames', 'length', 'median_ms', 'model', 'p10_ms', 'p90_ms', 'peak_bytes', 'runs']);
     assert.equal(point.runs, runs);
     assert.ok(point.p10_ms > 0 && point.p10_ms <= point.median_ms && point.median_ms <= point.p90_ms, JSON.stringify(point));
-    assert.ok(point.first_ms > 0 && point.peak_bytes > 0, JSON.stringify(point));
+    // 0 where one pass is shorter than a step of the browser's clock.
+    assert.ok(point.first_ms >= 0 && point.peak_bytes > 0, JSON.stringify(point));
     // The first frame takes 345 samples, each further one 320.
     assert.equal(point.frames, Math.floor((point.length * RATE - 345) / 320) + 1);
   }
@@ -73,7 +74,7 @@ for (const engine of ['webgpu', 'cpu']) {
       assert.equal(await page.getByTestId('tab-speech').getAttribute('aria-selected'), 'true');
       const { caption, transformer, linear } = await heard(page);
       assert.match(caption, /^Sample seven\.wav · 1\.5\ss · 8,000\ssamples a second · made for the tests, CC0$/);
-      for (const text of [transformer, linear]) assert.match(text, /\d\s(µs|ms|s)\s+1\.5\ss of sound, 37 frames, [\d.,]+ times as fast as spoken/);
+      for (const text of [transformer, linear]) assert.match(text, /(\d\s(µs|ms|s)|too short to time)\s+1\.5\ss of sound, 37 frames, [\d.,]+ times as fast as spoken/);
       assert.match(linear, /bidirectional Mamba-2, 16 states/);
       assert.match(await page.getByTestId('hearing').innerText(), /They heard .* The sample says “seven”: .* wrong/);
       assert.match(await page.getByTestId('wave').getAttribute('aria-label'), /^Waveform: Sample seven\.wav, 1\.5\ss$/);

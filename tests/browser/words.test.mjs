@@ -8,7 +8,7 @@ const plain = (text) => text.replaceAll('\u00a0', ' ');
 
 test('times: two or three digits, never an exponent', () => {
   for (const [ms, words] of [
-    [0, '0 µs'], [0.004, '4 µs'], [0.0512, '51 µs'], [0.0994, '99 µs'], [0.0995, '0.0995 ms'], [0.1, '0.1 ms'], [12.34, '12.3 ms'],
+    [0, 'too short to time'], [0.004, '4 µs'], [0.0512, '51 µs'], [0.0994, '99 µs'], [0.0995, '0.0995 ms'], [0.1, '0.1 ms'], [12.34, '12.3 ms'],
     [99.96, '100 ms'], [999.4, '999 ms'], [999.6, '1 s'], [4200, '4.2 s'],
   ]) assert.equal(plain(time(ms)), words, ms);
   for (let ms = 0.0005; ms < 1e5; ms *= 1.003) assert.match(plain(time(ms)), /^[\d.]+ (µs|ms|s)$/, ms);

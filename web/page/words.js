@@ -1,8 +1,9 @@
 // Numbers and facts in words. A number and its unit stay on one line (\u00a0).
 export { number } from './sweep.js';
 
-/** 0.004 → "4 µs", 12.3 → "12.3 ms", 4200 → "4.2 s". */
+/** 0.004 → "4 µs", 12.3 → "12.3 ms", 4200 → "4.2 s". Browsers round their clock to 0.1 ms and more, so nothing is 0. */
 export function time(ms) {
+  if (ms === 0) return 'too short to time';
   if (ms < 0.0995) return `${Number((ms * 1000).toPrecision(2))}\u00a0µs`;
   if (ms < 999.5) return `${ms >= 100 ? Math.round(ms) : Number(ms.toPrecision(3))}\u00a0ms`;
   return `${Number((ms / 1000).toPrecision(3))}\u00a0s`;
