@@ -6,9 +6,12 @@ use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use crate::cases::{check, fixtures};
 use crate::fixture::Case;
 use crate::gradcheck::{adapter, values};
+use crate::selective_scan::ScanStepInput;
+use crate::tolerance::relative_rms;
 use crate::{
-    Half, block_on, conv1d, gelu, layer_norm, linear, linear_attention_step, rotary,
-    softmax_attention_step, widen,
+    AdamWStep, Half, adamw_step, block_on, causal_conv1d_step, conv1d, gelu, layer_norm, linear,
+    linear_attention_step, rotary, selective_scan_step, softmax_attention_step, ssd_step,
+    sum_of_squares, widen,
 };
 
 fn device() -> Option<Device> {
@@ -70,13 +73,6 @@ fn every_kernel_runs_within_the_default_limits() {
             .autodiff()
             .require_grad()
     };
-    let head = |dims: [usize; 2]| tensor(dims).inner().reshape([1, dims[0], dims[1]]);
-    let cache = tensor([200, 128]).inner().reshape([1, 100, 4, 64]);
-    let out = softmax_attention_step(head([4, 64]), cache.clone(), cache, 90);
-    let sums = tensor([4, 64 * 64]).inner().reshape([1, 4, 64, 64]);
-    let z = head([4, 64]).zeros_like();
-    let (y, _, _) = linear_attention_step(head([4, 64]), head([4, 64]), out, sums, z);
-    assert!(y.into_data().iter::<f64>().all(f64::is_finite));
     let (samples, filters) = (tensor([300, 6]), tensor([60, 70]));
     let y = conv1d(
         samples.clone().reshape([2, 150, 6]),
@@ -110,5 +106,94 @@ fn every_kernel_runs_within_the_default_limits() {
     for gradient in all.chain([packed.grad(&turned)]) {
         let values = gradient.expect("a leaf has a gradient").into_data();
         assert!(values.iter::<f64>().all(f64::is_finite));
+    }
+}
+
+/// What a token takes of each operator, and the optimizer's step: results, each with its name.
+fn steps(device: &Device) -> Vec<(&'static str, Vec<f64>)> {
+    let flat = |len: usize, seed: u64| {
+        let values: Vec<f32> = values(len, 1.0, seed)
+            .iter()
+            .map(|&value| value as f32)
+            .collect();
+        Tensor::<1>::from_data(TensorData::new(values, [len]), device)
+    };
+    let heads = |seed| flat(4 * 64, seed).reshape([1, 4, 64]);
+    let cache = flat(200 * 128, 3).reshape([1, 100, 4, 64]);
+    let attended = softmax_attention_step(heads(1), cache.clone(), cache, 90);
+    let sums = flat(4 * 64 * 64, 4).square().reshape([1, 4, 64, 64]);
+    let z = heads(5).square();
+    let (linear_y, sums, z) = linear_attention_step(heads(6), heads(7), heads(8), sums, z);
+
+    let rows = |width: usize, seed| flat(2 * width, seed).reshape([2, width]);
+    let (convolved, window) = causal_conv1d_step(
+        rows(70, 9),
+        flat(4 * 70, 10).reshape([70, 4]),
+        Some(flat(70, 11)),
+        flat(2 * 70 * 3, 12).reshape([2, 70, 3]),
+        true,
+    );
+    let (scanned, scan_state) = selective_scan_step(ScanStepInput {
+        u: rows(70, 13),
+        delta: rows(70, 14),
+        a: flat(70 * 16, 15).exp().neg().reshape([70, 16]),
+        b: rows(16, 16),
+        c: rows(16, 17),
+        d: flat(70, 18),
+        z: Some(rows(70, 19)),
+        delta_bias: flat(70, 20),
+        state: flat(2 * 70 * 16, 21).reshape([2, 70, 16]),
+    });
+    let (dual, dual_state) = ssd_step(
+        flat(2 * 4 * 20, 22).reshape([2, 4, 20]),
+        rows(4, 23),
+        flat(4, 24).exp().neg(),
+        flat(2 * 2 * 24, 25).reshape([2, 2, 24]),
+        flat(2 * 2 * 24, 26).reshape([2, 2, 24]),
+        flat(4, 27),
+        flat(4, 28),
+        flat(2 * 4 * 20 * 24, 29).reshape([2, 4, 20, 24]),
+    );
+    let step = AdamWStep {
+        lr: 1e-2,
+        beta1: 0.9,
+        beta2: 0.999,
+        eps: 1e-8,
+        weight_decay: 0.01,
+        step: 3,
+    };
+    let (m, v) = (flat(700, 30), flat(700, 31).square());
+    let (parameter, m, v) = adamw_step(flat(700, 32), flat(700, 33), m, v, step);
+
+    fn read<const D: usize>(tensor: Tensor<D>) -> Vec<f64> {
+        tensor.into_data().iter::<f64>().collect()
+    }
+    vec![
+        ("softmax_attention_step", read(attended)),
+        ("linear_attention_step, y", read(linear_y)),
+        ("linear_attention_step, kv", read(sums)),
+        ("linear_attention_step, z", read(z)),
+        ("causal_conv1d_step, y", read(convolved)),
+        ("causal_conv1d_step, state", read(window)),
+        ("selective_scan_step, y", read(scanned)),
+        ("selective_scan_step, state", read(scan_state)),
+        ("ssd_step, y", read(dual)),
+        ("ssd_step, state", read(dual_state)),
+        ("adamw_step, parameter", read(parameter)),
+        ("adamw_step, m", read(m)),
+        ("adamw_step, v", read(v)),
+        ("sum_of_squares", read(sum_of_squares(flat(70_000, 34)))),
+    ]
+}
+
+#[test]
+fn every_step_runs_within_the_default_limits() {
+    let Some(device) = device() else {
+        return;
+    };
+    let twins = steps(&Device::flex());
+    for ((name, got), (_, want)) in steps(&device).into_iter().zip(twins) {
+        let error = relative_rms(&got, &want);
+        assert!(error < 2e-5, "{name}: {error:e} from the CPU twin");
     }
 }

@@ -96,6 +96,23 @@ describe('a pair on another site', () => {
     assert.deepEqual(trouble, []);
   });
 
+  withElsewhere('the comparison that a link asks for is run on its own pair, after the word, and on no other', async ({ other, context }) => {
+    const { page, trouble } = await open(context, site.address, `?model=${other.address}&autorun=sweep&lengths=16,32&runs=1`, { elsewhere: [other.origin] });
+    await settled(page);
+    await page.locator('#pair-select').selectOption('fixture');
+    await page.getByText('“fixture” is ready').waitFor();
+    await page.reload();
+    const load = page.getByRole('button', { name: /^Load it from/ });
+    await load.waitFor();
+    assert.equal(await page.locator('script#result').count(), 0, 'the visitor’s own choice is not measured');
+    await load.click();
+    await page.getByText('The comparison is done.').waitFor({ timeout: 60_000 });
+    const result = JSON.parse(await page.locator('script#result').textContent());
+    assert.equal(result.pair, 'far');
+    assert.deepEqual(result.points.map(({ length }) => length), [16, 16, 32, 32]);
+    assert.deepEqual(trouble, []);
+  });
+
   withElsewhere('a pair on the page’s own site needs no word', async ({ context }) => {
     const { page, trouble } = await open(context, site.address, `?model=${site.address}pairs/fixture`);
     assert.match(await settled(page), /“fixture” is ready/);

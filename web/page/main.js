@@ -73,6 +73,7 @@ function failed(error, again, action = error.action) {
 
 const tabs = makeTabs($('tabs'), kinds, (id) => {
   lengthsAsked = null;
+  sweepAsked = false;
   turnTo(kinds.find((one) => one.id === id));
   loadFirst();
 });
@@ -245,9 +246,15 @@ function measures(on) {
 
 /** The pair last asked for, for another try after a failure. */
 let last = null;
-function loadPair(from, name) {
+/** Whether the address asks for a comparison: of the pair that it names, whenever that is there, and of no other. */
+let sweepAsked = parameters.get('autorun') === 'sweep';
+let sweeping = null;
+async function loadPair(from, name) {
   last = { from, name };
-  return load(from, name);
+  const fine = await load(from, name);
+  if (fine && sweepAsked) sweeping = sweep();
+  sweepAsked = false;
+  return fine;
 }
 async function loadShipped(name) {
   const fine = await loadPair({ base: baseOf(name) }, name);
@@ -312,6 +319,7 @@ function receive(files) {
 
 function bring(files) {
   if (!files.length) return;
+  sweepAsked = false;
   offer('your own files', '');
   loadPair({ files }, '');
 }
@@ -339,6 +347,7 @@ takeFiles({ bring, receive }, (error) => say(`${error.message}.`, 'error'));
 
 $('pair-select').addEventListener('change', ({ target: { value } }) => {
   const address = own.address(value);
+  sweepAsked &&= Boolean(address);
   if (address) own.bring(address);
   else if (value) loadShipped(value);
 });
@@ -353,7 +362,7 @@ globalThis.caldera = { call: (method, given, news) => engine.call(method, given,
 
 if (parameters.has('runs')) $('runs').value = parameters.get('runs');
 if (!(await renewed())) {
-  const ready = await choose();
-  if (ready && parameters.get('autorun') === 'sweep') await sweep();
+  await choose();
+  await sweeping;
   stayUsable().then(showCopy);
 }

@@ -151,6 +151,35 @@ impl Step {
         self.run_within(command, PATIENCE)
     }
 
+    /// Runs tests and, where some fail, their files once more, by `again`: a browser on a busy machine can fail by chance, and what
+    /// fails twice fails. The note names what took two runs.
+    pub fn run_twice(
+        &mut self,
+        command: &mut Command,
+        again: impl FnOnce(&[String]) -> Command,
+    ) -> Result<String> {
+        let Err(error) = self.run(command) else {
+            return Ok(String::new());
+        };
+        self.log.flush()?;
+        let files = failed_files(&fs::read_to_string(&self.path)?);
+        if files.is_empty() {
+            return Err(error);
+        }
+        let names = files.join(", ");
+        println!("{error:#}\nonce more: {names}");
+        let first = std::mem::take(&mut self.counts);
+        let second = self.run(&mut again(&files));
+        self.counts = match second {
+            Ok(()) => Counts {
+                passed: first.passed + first.failed,
+                failed: 0,
+            },
+            Err(_) => first,
+        };
+        second.map(|()| format!("took two runs: {names}"))
+    }
+
     fn run_within(&mut self, command: &mut Command, patience: Duration) -> Result<()> {
         let line = process::spelled(command);
         println!("$ {line}");
@@ -239,6 +268,28 @@ fn forward(stream: Option<impl Read + Send + 'static>, lines: &Sender<String>) {
             bytes.clear();
         }
     });
+}
+
+/// Files of tests that failed, each once, by the lines `test at FILE:LINE:COLUMN` of node.
+fn failed_files(log: &str) -> Vec<String> {
+    let mut files = Vec::new();
+    for line in log.lines() {
+        let plain = without_colour(line);
+        let Some(place) = plain.trim().strip_prefix("test at ") else {
+            continue;
+        };
+        let Some(file) = place
+            .split(':')
+            .next()
+            .filter(|file| file.ends_with(".test.mjs"))
+        else {
+            continue;
+        };
+        if !files.iter().any(|known| known == file) {
+            files.push(file.to_owned());
+        }
+    }
+    files
 }
 
 enum Line {
@@ -385,20 +436,60 @@ mod tests {
         ));
     }
 
+    /// A step that logs into a file of the machine's folder for such.
+    #[cfg(unix)]
+    fn step(name: &str) -> Step {
+        let path = std::env::temp_dir().join(format!("caldera-{name}-{}.log", std::process::id()));
+        Step {
+            log: File::create(&path).unwrap(),
+            path,
+            counts: Counts::default(),
+        }
+    }
+
+    #[cfg(unix)]
+    fn shell(script: &str) -> Command {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", script]);
+        shell
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn what_fails_once_is_run_again_and_named() {
+        let failing = "echo '# pass 5'; echo '# fail 1'; echo 'test at page.test.mjs:57:5'; \
+            echo 'test at page.test.mjs:9:1'; echo 'test at support/pair.mjs:1:1'; exit 1";
+        let mut one = step("twice");
+        let mut asked = Vec::new();
+        let note = one.run_twice(&mut shell(failing), |files| {
+            asked = files.to_vec();
+            shell("echo '# pass 4'; echo '# fail 0'")
+        });
+        assert_eq!(note.unwrap(), "took two runs: page.test.mjs");
+        assert_eq!(asked, ["page.test.mjs"]);
+        let (passed, failed) = (6, 0);
+        assert_eq!(one.counts, Counts { passed, failed });
+
+        let error = one.run_twice(&mut shell(failing), |_| shell(failing));
+        assert!(error.unwrap_err().to_string().contains("failed"));
+        fs::remove_file(&one.path).unwrap();
+
+        // What names no file of tests is not a test's failure.
+        let mut other = step("once");
+        let again = other.run_twice(&mut shell("exit 1"), |_| unreachable!("no file is named"));
+        again.unwrap_err();
+        fs::remove_file(&other.path).unwrap();
+    }
+
     #[test]
     #[cfg(unix)]
     fn a_command_that_hangs_is_ended() {
-        let path = std::env::temp_dir().join(format!("caldera-hung-{}.log", std::process::id()));
-        let mut step = Step {
-            log: File::create(&path).unwrap(),
-            path: path.clone(),
-            counts: Counts::default(),
-        };
+        let mut step = step("hung");
         let mut sleep = Command::new("sleep");
         let error = step.run_within(sleep.arg("600"), Duration::from_millis(200));
         let message = error.unwrap_err().to_string();
         assert!(message.contains("`sleep 600` printed nothing"), "{message}");
-        fs::remove_file(path).unwrap();
+        fs::remove_file(&step.path).unwrap();
     }
 
     #[test]

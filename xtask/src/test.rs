@@ -106,15 +106,20 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
             packages::ensure_browser(workspace)?;
             step.run(&mut packages::npm_ci(workspace))?;
             let folder = workspace.root.join("tests/browser");
-            // One file after the other: several browsers at once starve each other on few cores.
-            step.run(process::command("node", &folder).args([
-                "--test",
-                "--test-concurrency=1",
-                // Milliseconds for a file of tests as for one of them: what hangs fails.
-                "--test-timeout=600000",
-                "--test-reporter=spec",
-            ]))?;
-            Ok(String::new())
+            let node = |files: &[String]| {
+                let mut node = process::command("node", &folder);
+                node.args([
+                    "--test",
+                    // One file after the other: several browsers at once starve each other on few cores.
+                    "--test-concurrency=1",
+                    // Milliseconds for a file of tests as for one of them: what hangs fails.
+                    "--test-timeout=600000",
+                    "--test-reporter=spec",
+                ])
+                .args(files);
+                node
+            };
+            step.run_twice(&mut node(&[]), node)
         });
     } else if wants(Part::Browser) {
         report.skip("browser", "the page was not built");

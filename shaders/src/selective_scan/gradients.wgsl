@@ -111,7 +111,11 @@ fn main(
             products[(16u + @tu) * STRIDE + thread] = g_@t * h;
             //@ end
             let adjoint_at = (first_row + n) * width + channel;
-            var l = adjoint[adjoint_at];
+            // The last channel's is written by its own invocation meanwhile: those beside it do not read it.
+            var l = 0.0;
+            if (write) {
+                l = adjoint[adjoint_at];
+            }
             var da = 0.0;
             //@ for t in 0..16 reversed
             l += g_@t * rows[turn + 16u + @tu];
