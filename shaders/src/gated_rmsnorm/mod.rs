@@ -22,6 +22,9 @@ use burn_cubecl::CubeBackend;
 /// `x` and `z` are `[B, L, D]`, `weight` `[D]`; the result is `[B, L, D]`. 1/√(mean(g²) + eps) of each slice is kept for the
 /// backward pass. Tensors that are not of f32 take [`reference::gated_rmsnorm`].
 ///
+/// Memory beside inputs and outputs, in values: B · L · groups kept for the backward pass, which on the GPU takes B · L / 64 · D of
+/// partial sums for the gradient of `weight` (64 rows a sum).
+///
 /// # Panics
 /// When `z` or `weight` does not fit `x`, or D is no multiple of `groups`.
 pub fn gated_rmsnorm(

@@ -24,6 +24,9 @@ use crate::{Lengths, ShapeError};
 /// `query`, `key`, `value`: `[B, L, H, P]`; `proj_key` (E) and `proj_value` (F): `[max_len, k]`, shared by the heads. Result
 /// `[B, L, H, P]`; rows at padded positions are zero, gradients there too.
 ///
+/// Memory beside inputs and outputs, in values: K' and V', 2 · B · k · H · P, and B · L · H for the backward pass (the logarithm
+/// of each row's sum); the backward pass takes as much again for the gradients of K' and V', and 2 · B · L · H. Nothing grows with L².
+///
 /// # Panics
 /// When the shapes differ or a sample is longer than `max_len`. Callers with lengths from outside run
 /// [`check_lengths`] first and get an error instead.
