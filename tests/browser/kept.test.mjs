@@ -78,8 +78,12 @@ visits('listed with its size, loaded from the list, removed', async ({ other, vi
   await page.locator('#own-summary').click();
   assert.equal(await page.getByTestId('kept-total').innerText(), `One pair, ${shown}.`);
   const label = other.address.replace(/^http:\/\/|\/$/g, '');
-  await page.getByRole('button', { name: `Load: ${label}` }).click();
+  await page.evaluate(() => { document.querySelector('#kept-list li').id = 'before'; });
+  await page.getByRole('button', { name: `Load: ${label}` }).press('Enter');
   assert.match(await settled(page), /“far” is ready/);
+  // The list is drawn anew, and whoever came by keyboard is still there.
+  await page.locator('#before').waitFor({ state: 'detached' });
+  await page.waitForFunction((name) => document.activeElement.getAttribute('aria-label') === name, `Load: ${label}`);
   await page.getByRole('button', { name: `Remove ${label}` }).click();
   await page.getByTestId('kept-said').filter({ hasText: 'Removed.' }).waitFor();
   assert.ok(await page.getByTestId('kept').isHidden());

@@ -23,8 +23,10 @@ function button(text, label, act) {
 function line({ key, label, address, bytes: size, total, done }, { bring, remove }) {
   const words = done ? bytes(size) : `${bytes(size)} of ${bytes(Math.max(total, size))}, unfinished`;
   const load = done ? 'Load' : 'Go on';
-  return element('li', '', element('span', 'kept-name', label), element('span', 'kept-size', words),
+  const node = element('li', '', element('span', 'kept-name', label), element('span', 'kept-size', words),
     button(load, `${load}: ${label}`, () => bring(address)), button('Remove', `Remove ${label}`, () => remove(key)));
+  node.dataset.key = key;
+  return node;
 }
 
 /**
@@ -38,7 +40,12 @@ export function makeOwn(page) {
     $('kept').hidden = !pairs.length;
     $('own-summary').textContent = `Bring your own${pairs.length ? ` · ${bytes(size)} kept` : ''}`;
     $('kept-total').textContent = `${pairs.length === 1 ? 'One pair' : `${pairs.length} pairs`}, ${bytes(size)}.`;
+    // Whoever is at a pair's line by keyboard stays there, at its first button where the one that was pressed has another name now.
+    const { activeElement: at } = document;
+    const { key } = at.closest('#kept-list li')?.dataset ?? {};
     $('kept-list').replaceChildren(...pairs.map((pair) => line(pair, { bring, remove })));
+    const buttons = key ? [...$('kept-list').querySelectorAll(`[data-key="${key}"] button`)] : [];
+    (buttons.find((one) => one.textContent === at.textContent) ?? buttons[0])?.focus();
   }
 
   async function remove(key) {
