@@ -12,8 +12,7 @@ use crate::selective_scan::ScanStepInput;
 use crate::tolerance::relative_rms;
 use crate::{
     AdamWStep, Half, adamw_step, block_on, causal_conv1d_step, conv1d, gelu, layer_norm, linear,
-    linear_attention_step, rotary, selective_scan_step, softmax_attention_step, ssd_step,
-    sum_of_squares, widen,
+    linear_attention_step, rotary, selective_scan_step, softmax_attention_step, ssd_step, widen,
 };
 
 /// One for all tests: Burn knows a second one by the same name.
@@ -190,7 +189,6 @@ fn steps(device: &Device) -> Vec<(&'static str, Vec<f64>)> {
         ("adamw_step, parameter", read(parameter)),
         ("adamw_step, m", read(m)),
         ("adamw_step, v", read(v)),
-        ("sum_of_squares", read(sum_of_squares(flat(70_000, 34)))),
     ]
 }
 
