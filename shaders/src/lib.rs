@@ -10,6 +10,7 @@
 //! * [`tolerance`], [`fixture`], [`cases`]: comparison with numerical reference cases, natively and in a browser.
 
 pub mod adamw;
+mod block_product;
 pub mod cases;
 pub mod causal_conv1d;
 mod column_sum;

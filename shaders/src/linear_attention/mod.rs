@@ -5,6 +5,7 @@
 pub(crate) mod case;
 mod cpu;
 mod launch;
+mod products;
 pub mod reference;
 pub mod step;
 #[cfg(test)]
@@ -43,9 +44,9 @@ pub struct LinearAttentionOutput {
 /// upstream gradient is there.
 ///
 /// Memory beside inputs and outputs, in values for each sample, on the GPU: L/C · H · P · (P + 1) of chunk sums, with C = 256
-/// positions, causal C = 64 (128 for heads wider than 64), and L · H of normalisers; both are kept for the backward pass, which takes
-/// as many sums again and 2 · L · H. Software adapters take 2 · L · H · P of features within either pass of causal attention. On the
-/// CPU the sums of one chunk for each thread. Tensors that are not of f32 take [the plain form](mod@reference).
+/// positions, causal C = 64, and L · H of normalisers; both are kept for the backward pass, which takes as many sums again and
+/// 2 · L · H. Causal attention takes 64 · L · H more within either pass, for the weights of the pairs inside the chunks. On the CPU the
+/// sums of one chunk for each thread. Tensors that are not of f32 take [the plain form](mod@reference).
 ///
 /// # Panics
 /// When the shapes differ, `lengths` is of another batch, or a sample is longer than L.

@@ -1,93 +1,41 @@
-// Rows of a result at the positions of a block: a product with the sums of other chunks, and causal a masked product inside
-// the chunk. The host fills in which result: see launch.rs. The product is that of product.wgsl.
+// Rows of a result at the positions of a block: a product with the sums of other chunks and, causal, one with the weights inside
+// the chunk. The host fills in which result: see products.rs. Between plan.wgsl and block_product.
 
 {{ bindings }}
-// L, H, workgroups, blocks of rows, tiles right, positions of a chunk, chunks, P; then [B] lengths
-@group(0) @binding({{ info }}) var<storage, read_write> info: array<u32>;
 
-const LENGTHS = 8u;
-const EPS = 1.0e-6;
-
-fn make_plan(group: u32) -> Plan {
-    var plan = Plan();
-    if (group >= info[2]) {
-        return plan;
-    }
-    let block = group / info[4];
-    let head = block / info[3];
-    plan.exists = 1u;
-    plan.width = info[7];
-    plan.b = head / info[1];
-    plan.h = head % info[1];
-    plan.n = min(info[LENGTHS + plan.b], info[0]);
-    plan.first = block % info[3] * (HIGH * 4u);
-    plan.column0 = group % info[4] * (WIDE * 4u);
-    plan.states = head * info[6] * (plan.width + 1u) * plan.width;
-    // Blocks of padding alone sum nothing and write zeros.
-    if (plan.first < plan.n) {
-        plan.terms = plan.width;
-        //@ for only in 0..{{ causal }}
-        let chunk = plan.first / info[5];
-        plan.states += chunk * (plan.width + 1u) * plan.width;
-        {{ tiles }}
-        //@ end
-    }
-    return plan;
+//@ for only in 0..{{ causal }}
+fn left_0(row: u32, term: u32, plan: Plan) -> f32 {
+    return weights[plan.chunk * PAIRS * PAIRS + {{ pair }}];
 }
 
-// Number of a position's row; the last real position stands for those behind it.
-fn row_of(position: u32, plan: Plan) -> u32 {
-    return (plan.b * info[0] + min(position, plan.n - 1u)) * info[1] + plan.h;
+// Weights of padding are zero, and the last real position stands for it.
+fn right_0(term: u32, at_column: u32, plan: Plan) -> f32 {
+    let column = min(at_column, plan.width - 1u);
+    let row = row_of(plan.first + term, plan);
+    let at = row * plan.width + column;
+    return select(0.0, {{ inside }}, at_column < plan.width);
 }
 
-fn left(at_row: u32, term: u32, turn: u32, plan: Plan) -> f32 {
-    //@ for only in 0..{{ causal }}
-    if (turn > 0u) {
-        return inner[at_row * STRIDE_INNER + term];
-    }
-    //@ end
+fn weight_0(term: u32, plan: Plan) -> f32 {
+    return 1.0;
+}
+//@ end
+
+fn left_{{ causal }}(at_row: u32, term: u32, plan: Plan) -> f32 {
     let row = row_of(plan.first + at_row, plan);
     let at = row * plan.width + min(term, plan.width - 1u);
     return select(0.0, {{ left }}, plan.first + at_row < plan.n && term < plan.width);
 }
 
-fn right(at_term: u32, at_column: u32, turn: u32, plan: Plan) -> f32 {
+fn right_{{ causal }}(at_term: u32, at_column: u32, plan: Plan) -> f32 {
     let column = min(at_column, plan.width - 1u);
-    //@ for only in 0..{{ causal }}
-    if (turn > 0u) {
-        // Weights of padding are zero, and the last real position stands for it.
-        let row = row_of(plan.start + (turn - 1u) * TILE + at_term, plan);
-        let at = row * plan.width + column;
-        return select(0.0, {{ inner_columns }}, at_column < plan.width);
-    }
-    //@ end
     let term = min(at_term, plan.width - 1u);
-    return select(0.0, states[plan.states + {{ state }}], at_column < plan.width && at_term < plan.width);
+    return select(0.0, states[states_of(plan) + {{ state }}], at_column < plan.width && at_term < plan.width);
 }
 
 //@ for only in 0..{{ weighted }}
-fn weight(term: u32, turn: u32, plan: Plan) -> f32 {
-    if (turn > 0u) {
-        return 1.0;
-    }
-    return select(0.0, states[plan.states + plan.width * plan.width + min(term, plan.width - 1u)], term < plan.width);
-}
-//@ end
-
-//@ for only in 0..{{ causal }}
-fn inner_right(term: u32, column: u32, turn: u32, plan: Plan) -> f32 {
-    let row = row_of(plan.start + (turn - 1u) * TILE + column, plan);
-    let at = row * plan.width + min(term, plan.width - 1u);
-    return select(0.0, {{ inner_right }}, term < plan.width);
-}
-
-// A weight inside the chunk, zero where the position of the row does not meet that of the column.
-fn masked(value: f32, at_row: u32, column: u32, turn: u32, plan: Plan) -> f32 {
-    let own = plan.first + at_row;
-    let other = plan.start + (turn - 1u) * TILE + column;
-    let own_row = row_of(own, plan);
-    let other_row = row_of(other, plan);
-    return select(0.0, value{{ inner_bias }}, {{ meets }} && max(own, other) < plan.n);
+fn weight_{{ causal }}(term: u32, plan: Plan) -> f32 {
+    return select(0.0, states[states_of(plan) + plan.width * plan.width + min(term, plan.width - 1u)], term < plan.width);
 }
 //@ end
 

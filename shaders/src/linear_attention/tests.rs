@@ -6,7 +6,6 @@ use crate::cases::check;
 use crate::fixture::Case;
 use crate::gradcheck::{Place, places, values};
 use crate::tolerance::relative_rms;
-use crate::tuning::{Tuning, force_tuning};
 use crate::{Lengths, block_on, linear_attention_step};
 
 fn host<const D: usize>(tensor: Tensor<D>) -> Vec<f64> {
@@ -163,18 +162,6 @@ fn reference_cases() {
             }
         }
     }
-}
-
-#[test]
-fn laid_out_for_hardware() {
-    // Other tests may meanwhile run in this layout: their results are the same.
-    force_tuning(Some(Tuning::Hardware));
-    for place in places() {
-        for causal in [false, true] {
-            compare(&place, &Lengths::new(vec![61]), [1, 65, 2, 33], causal, 5);
-        }
-    }
-    force_tuning(None);
 }
 
 #[test]

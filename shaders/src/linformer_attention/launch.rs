@@ -3,13 +3,17 @@
 use burn_cubecl::tensor::CubeTensor;
 
 use crate::Lengths;
+use crate::block_product::{self, Along, BlockProduct};
 use crate::launch::{Kernel, contiguous, empty};
 
-const THREADS: u32 = 64;
 /// Rows and columns of a workgroup's results.
-const TILE: usize = 64;
-/// Two tiles of 272 vectors and the plan of the group.
-const WORKGROUP_MEMORY: usize = 2 * 272 * 16 + 48;
+const TILE: usize = 2 * block_product::TILE;
+/// Bytes of a plan.
+const PLAN: usize = 44;
+const WGSL: &str = concat!(
+    include_str!("projection.wgsl"),
+    include_str!("../block_product/product.wgsl")
+);
 
 /// Sizes of a projection.
 struct Sizes<'a> {
@@ -46,25 +50,12 @@ impl Sizes<'_> {
         .map(|size| size as u32)
         .to_vec();
         info.extend_from_slice(self.lengths.as_slice());
-        kernel
-            .workgroup_memory(WORKGROUP_MEMORY)
-            .launch(&buffers, &info, groups);
+        kernel.launch(&buffers, &info, groups);
     }
 }
 
-/// How the 16 terms and the 64 rows or columns of a tile are dealt out to neighbouring invocations.
-type Dealing = [&'static str; 2];
-/// Rows or columns lie side by side in memory.
-const ACROSS: Dealing = ["at % 16u", "at / 16u"];
-/// Terms lie side by side in memory.
-const DOWN: Dealing = ["at / 16u", "at % 16u"];
-
-fn kernel(name: &'static str, a: Dealing, b: Dealing) -> Kernel {
-    Kernel::new(name, include_str!("product.wgsl"), THREADS)
-        .set("a_four", a[0])
-        .set("a_step", a[1])
-        .set("b_four", b[0])
-        .set("b_step", b[1])
+fn kernel(name: &'static str, along: [Along; 2]) -> Kernel {
+    BlockProduct::square(along).kernel(name, WGSL, PLAN)
 }
 
 /// `[B, k, H, P]` from `input` `[B, L, H, P]` and `projection` `[max_len, k]`.
@@ -74,7 +65,7 @@ pub(super) fn forward(input: CubeTensor, projection: CubeTensor, lengths: &Lengt
     let [max_len, slots] = dims(&projection);
     let channels = heads * width;
     let out = empty(&input, [batch, slots, heads, width]);
-    let kernel = kernel("linformer projection", ACROSS, ACROSS)
+    let kernel = kernel("linformer projection", [Along::Results; 2])
         .set("shape_a", "E [max_len, k]")
         .set("shape_b", "X [B, L, H * P]")
         .set("shape_result", "[B, k, H * P]")
@@ -118,27 +109,30 @@ pub(super) fn dinput(
     let [max_len, _] = dims(&projection);
     let channels = heads * width;
     let out = empty(&gradient, [batch, len, heads, width]);
-    let kernel = kernel("linformer gradient of the input", DOWN, ACROSS)
-        .set("shape_a", "E [max_len, k]")
-        .set("shape_b", "gradient [B, k, H * P]")
-        .set("shape_result", "[B, L, H * P]")
-        .set("length", "min(info[LENGTHS + sample], len)")
-        // Tiles of padding alone sum nothing and write zeros.
-        .set("terms", "select(0u, slots, row0 < n)")
-        .set("rows", "len")
-        .set("columns", "channels")
-        .set("left", "a[row * size.slots + term]")
-        .set("left_rows", "size.n")
-        .set("last_row", "size.n - 1u")
-        .set(
-            "right_index",
-            "(size.sample * size.slots + term) * size.channels + column",
-        )
-        .set(
-            "result_index",
-            "(size.sample * size.len + row) * size.channels + column + lane",
-        )
-        .set("factor", "root(size.n)");
+    let kernel = kernel(
+        "linformer gradient of the input",
+        [Along::Terms, Along::Results],
+    )
+    .set("shape_a", "E [max_len, k]")
+    .set("shape_b", "gradient [B, k, H * P]")
+    .set("shape_result", "[B, L, H * P]")
+    .set("length", "min(info[LENGTHS + sample], len)")
+    // Tiles of padding alone sum nothing and write zeros.
+    .set("terms", "select(0u, slots, row0 < n)")
+    .set("rows", "len")
+    .set("columns", "channels")
+    .set("left", "a[row * size.slots + term]")
+    .set("left_rows", "size.n")
+    .set("last_row", "size.n - 1u")
+    .set(
+        "right_index",
+        "(size.sample * size.slots + term) * size.channels + column",
+    )
+    .set(
+        "result_index",
+        "(size.sample * size.len + row) * size.channels + column + lane",
+    )
+    .set("factor", "root(size.n)");
     let sizes = Sizes {
         batch,
         len,
@@ -164,7 +158,7 @@ pub(super) fn dprojection(
     let channels = heads * width;
     let out = empty(&input, [max_len, slots]);
     // One sum over samples and channels: term t is channel t % channels of sample t / channels.
-    let kernel = kernel("linformer gradient of the projection", DOWN, DOWN)
+    let kernel = kernel("linformer gradient of the projection", [Along::Terms; 2])
         .set("shape_a", "X [B, L, H * P]")
         .set("shape_b", "gradient [B, k, H * P]")
         .set("shape_result", "[max_len, k]")

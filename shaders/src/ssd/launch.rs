@@ -7,8 +7,9 @@ use burn::tensor::Slice;
 use burn_cubecl::CubeBackend;
 use burn_cubecl::tensor::CubeTensor;
 
-use super::products::{THREADS, TILE};
+use super::products::TILE;
 use super::{CHUNK, Forward, Parts, Sizes};
+use crate::block_product::THREADS;
 use crate::column_sum;
 use crate::launch::{Kernel, MAX_BINDING, contiguous, empty};
 

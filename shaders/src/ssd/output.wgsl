@@ -6,8 +6,6 @@
 @group(0) @binding(4) var<storage, read_write> rows: array<f32>;    // [B, L, H, P]
 @group(0) @binding(5) var<storage, read_write> d: array<f32>;       // [H]
 @group(0) @binding(6) var<storage, read_write> result: array<f32>;  // [B, L, H, P]
-// B, L, H, P, G, N, chunks, workgroups, tiles down, tiles right
-@group(0) @binding(7) var<storage, read_write> info: array<u32>;
 
 // How far position u reaches position t.
 fn pair(t: u32, u: u32, p: Plan) -> f32 {
@@ -16,19 +14,24 @@ fn pair(t: u32, u: u32, p: Plan) -> f32 {
   return score * decay_between(p, p.owner, u, t) * delta(p, p.owner, u);
 }
 
-fn left(row: u32, term: u32, p: Plan) -> f32 {
-  if (row >= p.count || term >= p.terms) { return 0.0; }
-  if (term < 64u) { return pair({{ t }}, {{ u }}, p); }
-  return vectors[((p.first + row) * p.groups + p.group) * p.state + term - 64u] * {{ weight }};
+fn left_0(row: u32, term: u32, p: Plan) -> f32 {
+  if (row >= p.count) { return 0.0; }
+  return pair({{ t }}, {{ u }}, p);
 }
 
-fn right(term: u32, column: u32, p: Plan) -> f32 {
-  if (column >= p.width || term >= p.terms) { return 0.0; }
-  if (term >= 64u) {
-    return states[((p.cell * p.heads + p.owner) * p.width + column) * p.state + term - 64u];
-  }
-  if (term >= p.count) { return 0.0; }
+fn right_0(term: u32, column: u32, p: Plan) -> f32 {
+  if (column >= p.width || term >= p.count) { return 0.0; }
   return rows[((p.first + term) * p.heads + p.owner) * p.width + column];
+}
+
+fn left_1(row: u32, term: u32, p: Plan) -> f32 {
+  if (row >= p.count || term >= p.state) { return 0.0; }
+  return vectors[((p.first + row) * p.groups + p.group) * p.state + term] * {{ weight }};
+}
+
+fn right_1(term: u32, column: u32, p: Plan) -> f32 {
+  if (column >= p.width || term >= p.state) { return 0.0; }
+  return states[((p.cell * p.heads + p.owner) * p.width + column) * p.state + term];
 }
 
 fn store(row: u32, column: u32, value: f32, p: Plan) {

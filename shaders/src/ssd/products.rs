@@ -3,75 +3,86 @@
 use burn_cubecl::tensor::CubeTensor;
 
 use super::{CHUNK, LEAST_EXPONENT, Parts, Sizes};
+use crate::block_product::{Along, BlockProduct, THREADS};
 use crate::launch::{Kernel, empty};
 
-pub(super) const THREADS: u32 = 64;
 /// Rows and columns of a workgroup's results; the kernels also rely on it being a chunk.
 pub(super) const TILE: usize = CHUNK;
-/// Two tiles of 272 vectors and the plan of the group.
-const WORKGROUP_MEMORY: usize = 2 * 272 * 16 + 80;
+/// Bytes of a plan.
+const PLAN: usize = 72;
 /// The partial sums of dots.wgsl.
 const DOTS_MEMORY: usize = 512 * 4;
 /// WGSL of softplus and its derivative.
 pub(super) const SOFTPLUS: &str = include_str!("softplus.wgsl");
 
 const SCORES: &str = concat!(
+    include_str!("plan.wgsl"),
     include_str!("rows.wgsl"),
     include_str!("write.wgsl"),
-    include_str!("product.wgsl")
+    include_str!("../block_product/product.wgsl")
 );
 const PRODUCTS: &str = concat!(
+    include_str!("plan.wgsl"),
     include_str!("rows.wgsl"),
     include_str!("write.wgsl"),
     include_str!("decays.wgsl"),
-    include_str!("product.wgsl")
+    include_str!("../block_product/product.wgsl")
 );
 const STATES: &str = concat!(
+    include_str!("plan.wgsl"),
     include_str!("states.wgsl"),
     include_str!("write.wgsl"),
     include_str!("decays.wgsl"),
-    include_str!("product.wgsl")
+    include_str!("../block_product/product.wgsl")
 );
 const OUTPUT: &str = concat!(
+    include_str!("plan.wgsl"),
     include_str!("output.wgsl"),
     include_str!("write.wgsl"),
     include_str!("decays.wgsl"),
-    include_str!("product.wgsl")
+    include_str!("../block_product/product.wgsl")
 );
 const VECTORS: &str = concat!(
+    include_str!("plan.wgsl"),
     include_str!("vectors.wgsl"),
     include_str!("write.wgsl"),
     include_str!("decays.wgsl"),
-    include_str!("product.wgsl")
+    include_str!("../block_product/product.wgsl")
 );
-const DOTS: &str = concat!(include_str!("dots.wgsl"), include_str!("product.wgsl"));
+const DOTS: &str = concat!(
+    include_str!("plan.wgsl"),
+    include_str!("dots.wgsl"),
+    include_str!("../block_product/product.wgsl")
+);
 
-/// How the 16 terms and the 64 rows or columns of a tile are dealt out to neighbouring invocations.
-type Dealing = [&'static str; 2];
-/// Rows or columns lie side by side in memory.
-const ACROSS: Dealing = ["at % 16u", "at / 16u"];
-/// Terms lie side by side in memory.
-const DOWN: Dealing = ["at / 16u", "at % 16u"];
-
-/// A product whose chunks belong to heads (`owners` "heads") or groups ("groups").
-fn product(
-    name: &'static str,
-    template: &'static str,
-    owners: &str,
-    [terms, rows, columns]: [&str; 3],
-    a: Dealing,
-    b: Dealing,
-) -> Kernel {
-    Kernel::new(name, template, THREADS)
-        .set("owners", owners)
-        .set("terms", terms)
-        .set("rows", rows)
-        .set("columns", columns)
-        .set("a_four", a[0])
-        .set("a_step", a[1])
-        .set("b_four", b[0])
-        .set("b_step", b[1])
+/// What a product is over; WGSL of the sizes in plan.wgsl.
+struct Over<'a> {
+    /// Whose chunks: "heads" or "groups".
+    owners: &'a str,
+    /// Terms of the sum, and of a second one.
+    terms: [&'a str; 2],
+    rows: &'a str,
+    columns: &'a str,
 }
+
+impl Over<'_> {
+    fn kernel(&self, name: &'static str, template: &'static str, along: [Along; 2]) -> Kernel {
+        let product = BlockProduct {
+            parts: if self.terms[1] == NONE { 1 } else { 2 },
+            ..BlockProduct::square(along)
+        };
+        product
+            .kernel(name, template, PLAN)
+            .set("owners", self.owners)
+            .set("terms_0", self.terms[0])
+            .set("terms_1", self.terms[1])
+            .set("rows", self.rows)
+            .set("columns", self.columns)
+    }
+}
+
+/// No second sum.
+const NONE: &str = "0u";
 
 impl Sizes {
     /// Launches a product of `rows` x `columns` results for each chunk of `owners` heads or groups.
@@ -82,7 +93,6 @@ impl Sizes {
         owners: usize,
         rows: usize,
         columns: usize,
-        memory: usize,
     ) {
         let (down, right) = (rows.div_ceil(TILE), columns.div_ceil(TILE));
         let workgroups = self.batch * self.chunks() * owners * down * right;
@@ -100,7 +110,7 @@ impl Sizes {
         ]
         .map(|size| size as u32);
         kernel
-            .workgroup_memory(memory)
+            .set("info", buffers.len())
             .launch(buffers, &info, workgroups);
     }
 
@@ -129,24 +139,21 @@ impl Sizes {
     pub(super) fn scores(self, parts: &Parts<CubeTensor>) -> CubeTensor {
         let shape = [self.batch, self.chunks(), self.groups, CHUNK, CHUNK];
         let scores = empty(&parts.b, shape);
-        let sizes = ["state", "count", "count"];
-        let kernel = product("ssd scores", SCORES, "groups", sizes, DOWN, DOWN)
+        let over = Over {
+            owners: "groups",
+            terms: ["state", NONE],
+            rows: "count",
+            columns: "count",
+        };
+        let kernel = over
+            .kernel("ssd scores", SCORES, [Along::Terms; 2])
             .set("shape", "[B, L, G, N]")
             .set("owner", "G")
             .set("own", "p.groups")
             .set("bind_steps", "")
-            .set("info", 3)
-            .set("value", "value")
-            .set("after", "");
+            .set("value", "value");
         let buffers = [&parts.c, &parts.b, &scores];
-        self.launch(
-            kernel,
-            &buffers,
-            self.groups,
-            CHUNK,
-            CHUNK,
-            WORKGROUP_MEMORY,
-        );
+        self.launch(kernel, &buffers, self.groups, CHUNK, CHUNK);
         scores
     }
 
@@ -159,8 +166,14 @@ impl Sizes {
     ) -> CubeTensor {
         let shape = [self.batch, self.chunks(), self.heads, CHUNK, CHUNK];
         let products = empty(x, shape);
-        let sizes = ["width", "count", "count"];
-        let kernel = product("ssd products", PRODUCTS, "heads", sizes, DOWN, DOWN)
+        let over = Over {
+            owners: "heads",
+            terms: ["width", NONE],
+            rows: "count",
+            columns: "count",
+        };
+        let kernel = over
+            .kernel("ssd products", PRODUCTS, [Along::Terms; 2])
             .set("shape", "[B, L, H, P]")
             .set("owner", "H")
             .set("own", "p.heads")
@@ -168,15 +181,13 @@ impl Sizes {
                 "bind_steps",
                 "@group(0) @binding(3) var<storage, read_write> steps: array<f32>; // [B, L, H, 4]",
             )
-            .set("info", 4)
             // The smaller position first: above the diagonal the exponent would be positive.
             .set(
                 "value",
                 "select(0.0, value * decay_between(p, p.owner, min(row, column), row), column <= row)",
-            )
-            .set("after", "");
+            );
         let buffers = [dy, x, &products, steps];
-        self.launch(kernel, &buffers, self.heads, CHUNK, CHUNK, WORKGROUP_MEMORY);
+        self.launch(kernel, &buffers, self.heads, CHUNK, CHUNK);
         products
     }
 
@@ -204,25 +215,17 @@ impl Sizes {
                 "the first chunk first",
             )
         };
-        let kernel = product(
-            "ssd states",
-            STATES,
-            "heads",
-            ["count", "width", "state"],
-            ACROSS,
-            ACROSS,
-        )
-        .set("weight", weight)
-        .set("after", "");
+        let over = Over {
+            owners: "heads",
+            terms: ["count", NONE],
+            rows: "width",
+            columns: "state",
+        };
+        let kernel = over
+            .kernel("ssd states", STATES, [Along::Results; 2])
+            .set("weight", weight);
         let buffers = [vectors, rows, steps, &states];
-        self.launch(
-            kernel,
-            &buffers,
-            self.heads,
-            self.width,
-            self.state,
-            WORKGROUP_MEMORY,
-        );
+        self.launch(kernel, &buffers, self.heads, self.width, self.state);
         let given = first.is_some();
         let last =
             first.unwrap_or_else(|| empty(rows, [self.batch, self.heads, self.width, self.state]));
@@ -260,28 +263,20 @@ impl Sizes {
         } else {
             ("y", "row", "term", "from_start(p, p.owner, row)")
         };
-        let kernel = product(
-            "ssd output",
-            OUTPUT,
-            "heads",
-            ["64u + state", "count", "width"],
-            DOWN,
-            ACROSS,
-        )
-        .set("what", what)
-        .set("t", t)
-        .set("u", u)
-        .set("weight", weight)
-        .set("after", "");
+        let over = Over {
+            owners: "heads",
+            terms: ["count", "state"],
+            rows: "count",
+            columns: "width",
+        };
+        let kernel = over
+            .kernel("ssd output", OUTPUT, [Along::Terms, Along::Results])
+            .set("what", what)
+            .set("t", t)
+            .set("u", u)
+            .set("weight", weight);
         let buffers = [scores, vectors, states, steps, rows, d, &result];
-        self.launch(
-            kernel,
-            &buffers,
-            self.heads,
-            CHUNK,
-            self.width,
-            WORKGROUP_MEMORY,
-        );
+        self.launch(kernel, &buffers, self.heads, CHUNK, self.width);
         result
     }
 
@@ -299,22 +294,20 @@ impl Sizes {
         } else {
             ("dc", "row", "other", "from_start(p, head, row)")
         };
-        let sizes = ["heads / groups * (64u + width)", "count", "state"];
-        let kernel = product("ssd vectors", VECTORS, "groups", sizes, DOWN, ACROSS)
+        let over = Over {
+            owners: "groups",
+            terms: ["heads / groups * (64u + width)", NONE],
+            rows: "count",
+            columns: "state",
+        };
+        let kernel = over
+            .kernel("ssd vectors", VECTORS, [Along::Terms, Along::Results])
             .set("what", what)
             .set("t", t)
             .set("u", u)
-            .set("weight", weight)
-            .set("after", "");
+            .set("weight", weight);
         let buffers = [products, vectors, states, steps, rows, &result];
-        self.launch(
-            kernel,
-            &buffers,
-            self.groups,
-            CHUNK,
-            self.state,
-            WORKGROUP_MEMORY,
-        );
+        self.launch(kernel, &buffers, self.groups, CHUNK, self.state);
         result
     }
 
@@ -324,18 +317,18 @@ impl Sizes {
             "dy, the state before the chunk, c",
             "x, the gradient of the state after it, b",
         ];
-        let kernel = product(
-            "ssd dots",
-            DOTS,
-            "heads",
-            ["width", "count", "state"],
-            DOWN,
-            ACROSS,
-        )
-        .set("what", what[which])
-        .set("which", format!("{which}u"))
-        .set("after", "workgroupBarrier();\n  gather(thread, p);");
-        let memory = WORKGROUP_MEMORY + DOTS_MEMORY;
-        self.launch(kernel, &buffers, self.heads, CHUNK, self.state, memory);
+        let over = Over {
+            owners: "heads",
+            terms: ["width", NONE],
+            rows: "count",
+            columns: "state",
+        };
+        let kernel = over
+            .kernel("ssd dots", DOTS, [Along::Terms, Along::Results])
+            .workgroup_memory(BlockProduct::square([Along::Terms; 2]).memory() + PLAN + DOTS_MEMORY)
+            .set("what", what[which])
+            .set("which", format!("{which}u"))
+            .set("after", "workgroupBarrier();\n  gather(thread, plan);");
+        self.launch(kernel, &buffers, self.heads, CHUNK, self.state);
     }
 }

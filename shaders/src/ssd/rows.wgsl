@@ -3,18 +3,16 @@
 @group(0) @binding(1) var<storage, read_write> of_u: array<f32>;   // {{ shape }}
 @group(0) @binding(2) var<storage, read_write> result: array<f32>; // [B, chunks, {{ owner }}, 64, 64]
 {{ bind_steps }}
-// B, L, H, P, G, N, chunks, workgroups, tiles down, tiles right
-@group(0) @binding({{ info }}) var<storage, read_write> info: array<u32>;
 
-fn left(row: u32, term: u32, p: Plan) -> f32 {
-  let inside = row < p.count && term < p.terms;
-  let at = ((p.first + min(row, p.count - 1u)) * {{ own }} + p.owner) * p.terms + min(term, p.terms - 1u);
+fn left_0(row: u32, term: u32, p: Plan) -> f32 {
+  let inside = row < p.count && term < p.terms_0;
+  let at = ((p.first + min(row, p.count - 1u)) * {{ own }} + p.owner) * p.terms_0 + min(term, p.terms_0 - 1u);
   return select(0.0, of_t[at], inside);
 }
 
-fn right(term: u32, column: u32, p: Plan) -> f32 {
-  let inside = column < p.count && term < p.terms;
-  let at = ((p.first + min(column, p.count - 1u)) * {{ own }} + p.owner) * p.terms + min(term, p.terms - 1u);
+fn right_0(term: u32, column: u32, p: Plan) -> f32 {
+  let inside = column < p.count && term < p.terms_0;
+  let at = ((p.first + min(column, p.count - 1u)) * {{ own }} + p.owner) * p.terms_0 + min(term, p.terms_0 - 1u);
   return select(0.0, of_u[at], inside);
 }
 

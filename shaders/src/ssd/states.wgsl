@@ -3,17 +3,15 @@
 @group(0) @binding(1) var<storage, read_write> rows: array<f32>;    // [B, L, H, P]
 @group(0) @binding(2) var<storage, read_write> steps: array<f32>;   // [B, L, H, 4]
 @group(0) @binding(3) var<storage, read_write> result: array<f32>;  // [B, chunks, H, P, N]
-// B, L, H, P, G, N, chunks, workgroups, tiles down, tiles right
-@group(0) @binding(4) var<storage, read_write> info: array<u32>;
 
-fn left(row: u32, term: u32, p: Plan) -> f32 {
+fn left_0(row: u32, term: u32, p: Plan) -> f32 {
   let inside = row < p.width && term < p.count;
   let t = min(term, p.count - 1u);
   let value = rows[((p.first + t) * p.heads + p.owner) * p.width + min(row, p.width - 1u)];
   return select(0.0, value * {{ weight }}, inside);
 }
 
-fn right(term: u32, column: u32, p: Plan) -> f32 {
+fn right_0(term: u32, column: u32, p: Plan) -> f32 {
   let inside = column < p.state && term < p.count;
   let t = min(term, p.count - 1u);
   return select(0.0, vectors[((p.first + t) * p.groups + p.group) * p.state + min(column, p.state - 1u)], inside);

@@ -5,8 +5,6 @@
 @group(0) @binding(3) var<storage, read_write> steps: array<f32>;    // [B, L, H, 4]
 @group(0) @binding(4) var<storage, read_write> rows: array<f32>;     // [B, L, H, P]
 @group(0) @binding(5) var<storage, read_write> result: array<f32>;   // [B, L, G, N]
-// B, L, H, P, G, N, chunks, workgroups, tiles down, tiles right
-@group(0) @binding(6) var<storage, read_write> info: array<u32>;
 
 // The terms of a head are 64 positions, then the P rows of its state: which of the group's heads a term belongs to. In floats,
 // exact for such numbers, because integer division is slow.
@@ -14,8 +12,8 @@ fn number_of(term: u32, p: Plan) -> u32 {
   return u32((f32(term) + 0.5) / f32(64u + p.width));
 }
 
-fn left(row: u32, term: u32, p: Plan) -> f32 {
-  if (row >= p.count || term >= p.terms) { return 0.0; }
+fn left_0(row: u32, term: u32, p: Plan) -> f32 {
+  if (row >= p.count || term >= p.terms_0) { return 0.0; }
   let number = number_of(term, p);
   let head = p.owner * p.sharing + number;
   let other = term - number * (64u + p.width);
@@ -28,8 +26,8 @@ fn left(row: u32, term: u32, p: Plan) -> f32 {
   return products[((p.cell * p.heads + head) * 64u + t) * 64u + u] * delta(p, head, u);
 }
 
-fn right(term: u32, column: u32, p: Plan) -> f32 {
-  if (column >= p.state || term >= p.terms) { return 0.0; }
+fn right_0(term: u32, column: u32, p: Plan) -> f32 {
+  if (column >= p.state || term >= p.terms_0) { return 0.0; }
   let number = number_of(term, p);
   let other = term - number * (64u + p.width);
   if (other >= 64u) {
