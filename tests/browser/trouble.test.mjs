@@ -446,6 +446,26 @@ test('a pair that is picked while another loads takes its place', async () => {
   await site.close();
 });
 
+test('an engine whose file hangs can be started again', async () => {
+  const site = await serve(withPairs({ fixture: makePair() }));
+  const page = await browser.newPage({ serviceWorkers: 'block' });
+  await page.clock.install();
+  const file = '**/caldera-web_bg.wasm';
+  await page.route(file, () => {});
+  await page.goto(site.address);
+  await page.getByText('Starting the engine…').waitFor();
+  await page.clock.runFor(19_000);
+  assert.ok(await page.locator('#retry').isHidden());
+  await page.clock.runFor(2_000);
+  await page.getByText(/^The engine is not here after 20 seconds: its file may be stuck on the way\. It is still waited for\.$/).waitFor();
+  await page.unroute(file);
+  await page.getByRole('button', { name: 'Start again' }).click();
+  await page.getByText('“fixture” is ready').waitFor();
+  assert.match(await page.getByTestId('answer-linear').innerText(), /tokens/);
+  await page.close();
+  await site.close();
+});
+
 test('a load that hangs can be stopped; another pair can be picked, or the same once more', async () => {
   const site = await serve(withPairs({ fixture: makePair(), slow: makePair({ name: 'slow' }) }));
   const { page } = await open(browser, site.address);

@@ -27,6 +27,9 @@ import { adapterLine, browser, bytes } from './words.js';
 /** What the tabs are for, in their order; elements with data-kind belong to those that it names. */
 const kinds = [text, language, speech];
 
+/** After so long without an engine a fresh start is offered. */
+const SLOW_START_MS = 20_000;
+
 const $ = (id) => document.getElementById(id);
 const parameters = new URLSearchParams(location.search);
 // Whoever is at work hears of a failure by the next call.
@@ -288,11 +291,17 @@ async function choose() {
   // Pairs can be picked whatever becomes of the engine.
   turnTo(given ?? kinds[0]);
   const late = loads.overtake();
+  const anew = () => { loads.overtake(); engine.stop(); return choose(); };
+  const slow = setTimeout(() => {
+    if (!late()) say(`The engine is not here after ${SLOW_START_MS / 1000} seconds: its file may be stuck on the way. It is still waited for.`, 'working', anew, 'Start again');
+  }, SLOW_START_MS);
   try {
     await loads.awake();
   } catch (error) {
     if (!late()) failed(error, choose);
     return false;
+  } finally {
+    clearTimeout(slow);
   }
   if (late()) return false;
   if (parameters.has('model')) return own.propose(parameters.get('model'));
