@@ -138,42 +138,17 @@ pub(super) fn launch_biased(
     }
 }
 
-/// The function that brings a step of an operand into its tile.
-///
-/// Vectors come in blocks of four rows and four depths, whose column i is row i. Single values come in a loop: sixteen
-/// reads in a row are more than SwiftShader's compiler takes.
+/// The function that brings a step of an operand into its tile; neighbouring threads read along the operand's memory.
 fn bring(operand: &str, layout: &Layout) -> String {
-    let at = |row: &str, depth: usize| {
-        format!("{operand}_at(first + {row}, start + 4u * four + {depth}u, size)")
+    let template = if layout.fours {
+        include_str!("bring_vectors.wgsl")
+    } else {
+        include_str!("bring_values.wgsl")
     };
-    let four = |reads: [String; 4]| reads.join(", ");
-    let numbers = [0, 1, 2, 3];
-    let body = match (layout.fours, layout.along) {
-        (true, Along::Depth) => format!(
-            "let row = thread / FOURS * 4u; let four = thread % FOURS;\n  let block = mat4x4<f32>({});",
-            four(numbers.map(|i| at(&format!("row + {i}u"), 0)))
-        ),
-        (true, Along::Rows) => format!(
-            "let row = thread % (TILE / 4u) * 4u; let four = thread / (TILE / 4u);\n  let block = transpose(mat4x4<f32>({}));",
-            four(numbers.map(|depth| at("row", depth)))
-        ),
-        (false, along) => {
-            let order = match along {
-                Along::Depth => "let row = i / FOURS; let four = i % FOURS;",
-                Along::Rows => "let row = i % TILE; let four = i / TILE;",
-            };
-            let values = four(numbers.map(|depth| at("row", depth)));
-            return format!(
-                "fn bring_{operand}(thread: u32, first: u32, start: u32, size: vec3<u32>) {{\n  \
-                 for (var i = thread; i < TILE * FOURS; i += {THREADS}u) {{\n    \
-                 {order}\n    tile_{operand}[row * ROW + four] = vec4<f32>({values});\n  }}\n}}"
-            );
-        }
-    };
-    let stores = numbers
-        .map(|i| format!("  tile_{operand}[(row + {i}u) * ROW + four] = block[{i}];\n"))
-        .concat();
-    format!(
-        "fn bring_{operand}(thread: u32, first: u32, start: u32, size: vec3<u32>) {{\n  {body}\n{stores}}}"
-    )
+    let along = |kind| u8::from(layout.along == kind).to_string();
+    template
+        .replace("{{ operand }}", operand)
+        .replace("{{ threads }}", &THREADS.to_string())
+        .replace("{{ along_depth }}", &along(Along::Depth))
+        .replace("{{ along_rows }}", &along(Along::Rows))
 }

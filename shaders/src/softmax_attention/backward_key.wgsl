@@ -1,7 +1,7 @@
 // Gradients of keys and values, {{ rows }} key rows an invocation, over tiles of queries; weights are recomputed from the
 // saved lse.
 
-{{ loads }}
+{{ rows_of }}
 
 @group(0) @binding(0) var<storage, read_write> query: array<{{ element }}>;    // [B, Lq, H, P]
 @group(0) @binding(1) var<storage, read_write> key: array<{{ element }}>;      // [B, Lk, H, P]

@@ -1,6 +1,6 @@
 // Σ_p gradient · out of each row, beside its lse: what both backward kernels need of a row. One row an invocation.
 
-{{ loads }}
+{{ rows_of }}
 
 @group(0) @binding(0) var<storage, read_write> out: array<{{ element }}>;      // [B, Lq, H, P]
 @group(0) @binding(1) var<storage, read_write> gradient: array<{{ element }}>; // [B, Lq, H, P]

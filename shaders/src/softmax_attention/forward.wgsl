@@ -1,7 +1,7 @@
 // Attention, {{ rows }} query rows an invocation: the rows, their running maxima, sums and results stay in registers while
 // tiles of keys and values pass through workgroup memory. Weights live for {{ keys }} keys at a time.
 
-{{ loads }}
+{{ rows_of }}
 
 @group(0) @binding(0) var<storage, read_write> query: array<{{ element }}>; // [B, Lq, H, P]
 @group(0) @binding(1) var<storage, read_write> key: array<{{ element }}>;   // [B, Lk, H, P]

@@ -88,27 +88,23 @@ impl Sizes {
         }
     }
 
-    /// A kernel with the parameters that all of them share. `loads` and `stores` name the buffers of rows that it reads
-    /// and writes.
+    /// A kernel with the parameters that all of them share. `rows_of` names the buffers of rows that it reads or writes.
     fn kernel(
         &self,
         name: &'static str,
         template: &'static str,
         dealing: Dealing,
-        loads: &[&str],
-        stores: &[&str],
+        rows_of: &[&str],
     ) -> Kernel {
         let width4 = self.width.div_ceil(4);
         // Two tiles of rows, eight bytes more a row and the plan of the group.
         let tile = ((MAX_WORKGROUP_MEMORY - 16) / (2 * 16 * width4 + 8) / 4 * 4).min(MAX_TILE);
         let whole = self.width.is_multiple_of(4);
-        let mut functions: Vec<String> = loads.iter().map(|buffer| load(buffer, whole)).collect();
-        functions.extend(stores.iter().map(|buffer| store(buffer, whole)));
         Kernel::new(name, template, dealing.threads as u32)
             .set("rows", dealing.rows)
             .set("keys", dealing.keys)
             .set("element", if whole { "vec4<f32>" } else { "f32" })
-            .set("loads", functions.join("\n"))
+            .set("rows_of", row_access(rows_of, whole))
             .set("width", self.width)
             .set("width4", width4)
             .set("tile", tile)
@@ -128,37 +124,15 @@ impl Sizes {
     }
 }
 
-/// WGSL that reads four neighbouring values of a row; past the row's width they are zero.
-pub(super) fn load(buffer: &str, whole: bool) -> String {
-    if whole {
-        return format!(
-            "fn load_{buffer}(row: u32, c: u32) -> vec4<f32> {{ return {buffer}[row * P4 + c]; }}"
-        );
-    }
-    format!(
-        "fn load_{buffer}(row: u32, c: u32) -> vec4<f32> {{
-    let p = vec4<u32>(c * 4u) + vec4<u32>(0u, 1u, 2u, 3u);
-    let at = vec4<u32>(row * P) + min(p, vec4<u32>(P - 1u));
-    let values = vec4<f32>({buffer}[at.x], {buffer}[at.y], {buffer}[at.z], {buffer}[at.w]);
-    return select(vec4<f32>(0.0), values, p < vec4<u32>(P));
-}}"
-    )
-}
-
-/// WGSL that writes four neighbouring values of a row, as far as its width goes.
-pub(super) fn store(buffer: &str, whole: bool) -> String {
-    if whole {
-        return format!(
-            "fn store_{buffer}(row: u32, c: u32, values: vec4<f32>) {{ {buffer}[row * P4 + c] = values; }}"
-        );
-    }
-    format!(
-        "fn store_{buffer}(row: u32, c: u32, values: vec4<f32>) {{
-    for (var lane = 0u; lane < 4u; lane++) {{
-        if (c * 4u + lane < P) {{ {buffer}[row * P + c * 4u + lane] = values[lane]; }}
-    }}
-}}"
-    )
+/// WGSL that reads and writes four neighbouring values of a row, for each of `buffers`.
+pub(super) fn row_access(buffers: &[&str], whole: bool) -> String {
+    let template = if whole {
+        include_str!("row_vectors.wgsl")
+    } else {
+        include_str!("row_values.wgsl")
+    };
+    let of = |buffer: &&str| template.replace("{{ buffer }}", buffer);
+    buffers.iter().map(of).collect()
 }
 
 /// `(out [B, Lq, H, P], lse [B, Lq, H])`, logarithms to base 2.
@@ -177,9 +151,9 @@ pub(super) fn forward(
     let lse = empty(&query, [sizes.batch, sizes.queries, sizes.heads]);
     let dealing = Dealing::new(Tuning::of(&query), sizes.width, sizes.queries, 2);
     let (info, groups) = sizes.info(visible, sizes.queries.div_ceil(dealing.block()));
-    let loads = ["query", "key", "value"];
+    let rows_of = ["query", "key", "value", "result"];
     sizes
-        .kernel("attention", FORWARD, dealing, &loads, &["result"])
+        .kernel("attention", FORWARD, dealing, &rows_of)
         .set("causal", visible.causal)
         .launch(&[&query, &key, &value, &out, &lse], &info, groups);
     (out, lse)
@@ -208,7 +182,6 @@ pub(super) fn backward(
             include_str!("delta.wgsl"),
             dealing,
             &["out", "gradient"],
-            &[],
         )
         .launch(
             &[&out, &gradient, &lse, &stats],
@@ -216,7 +189,6 @@ pub(super) fn backward(
             rows.div_ceil(dealing.block()),
         );
 
-    let loads = ["query", "key", "value", "gradient"];
     let dquery = empty(&query, query.meta.shape().clone());
     let dealing = Dealing::new(tuning, sizes.width, sizes.queries, 3);
     let (info, groups) = sizes.info(visible, sizes.queries.div_ceil(dealing.block()));
@@ -225,8 +197,7 @@ pub(super) fn backward(
             "attention gradient of queries",
             BACKWARD_QUERY,
             dealing,
-            &loads,
-            &["result"],
+            &["query", "key", "value", "gradient", "result"],
         )
         .set("causal", visible.causal)
         .launch(
@@ -244,8 +215,7 @@ pub(super) fn backward(
             "attention gradient of keys",
             BACKWARD_KEY,
             dealing,
-            &loads,
-            &["dkey", "dvalue"],
+            &["query", "key", "value", "gradient", "dkey", "dvalue"],
         )
         .set("causal", visible.causal)
         .launch(

@@ -2,7 +2,7 @@
 
 use burn_cubecl::tensor::CubeTensor;
 
-use super::super::launch::{load, store};
+use super::super::launch::row_access;
 use crate::launch::{Kernel, contiguous, empty};
 
 const THREADS: u32 = 64;
@@ -36,13 +36,12 @@ pub(super) fn forward(
     info.push(scale.to_bits());
     let partial = empty(&query, [batch, heads, parts, width]);
     let stats = empty(&query, [batch, heads, parts, 2]);
-    let mut functions = ["query", "key", "value"]
-        .map(|buffer| load(buffer, whole))
-        .to_vec();
-    functions.push(store("result", whole));
     Kernel::new("attention step", include_str!("split.wgsl"), THREADS)
         .set("element", if whole { "vec4<f32>" } else { "f32" })
-        .set("loads", functions.join("\n"))
+        .set(
+            "rows_of",
+            row_access(&["query", "key", "value", "result"], whole),
+        )
         .set("width", width)
         .set("width4", width4)
         .set("part", MAX_PART)

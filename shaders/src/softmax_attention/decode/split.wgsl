@@ -1,7 +1,7 @@
 // One query token against a part of its cache, for one sample and head. Scores of the part lie in workgroup memory; the
 // weighted sum of the values is shared out over columns and over positions, so that neighbours read neighbours.
 
-{{ loads }}
+{{ rows_of }}
 
 @group(0) @binding(0) var<storage, read_write> query: array<{{ element }}>;  // [B, H, P]
 @group(0) @binding(1) var<storage, read_write> key: array<{{ element }}>;    // [B, C, H, P]
