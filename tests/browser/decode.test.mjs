@@ -65,6 +65,24 @@ test('what does not fit beside the others is made anew for each run', async () =
   assert.equal(calls.filter(([method, { length }]) => method === 'release' && length === 512).length, 3);
 });
 
+test('the GPU’s own timestamps come last, the median of three, and stopping them loses no figure', async () => {
+  const abort = new AbortController();
+  const sweep = async (stopAt) => {
+    const [calls, device] = [[], [3, 1, 2, 6, null, 4]];
+    const quick = engine(calls);
+    const result = await decode.runDecodeSweep({
+      lengths: [256], runs: 1, timestamps: true, report: () => {}, signal: abort.signal,
+      call: async (method, given) => {
+        if (method !== 'decode_device') return quick(method, given);
+        if (device.length === stopAt) abort.abort();
+        return device.shift();
+      } });
+    return result.map(({ model, runs, device_ms: ms }) => [model, runs, ms]);
+  };
+  assert.deepEqual(await sweep(0), [['transformer', 1, 2], ['linear', 1, 5]]);
+  assert.deepEqual(await sweep(4), [['transformer', 1, undefined], ['linear', 1, undefined]]);
+});
+
 test('a stopped sweep keeps whole rounds and lets everything go', async () => {
   const abort = new AbortController();
   const calls = [];

@@ -18,7 +18,8 @@ function checkResult(result, { engine, lengths, runs }) {
   assert.equal(result.pair, 'words');
   assert.deepEqual(result.points.map(({ length, model }) => [length, model]), lengths.flatMap((length) => [[length, 'transformer'], [length, 'linear']]));
   for (const point of result.points) {
-    assert.deepEqual(Object.keys(point).sort(), ['decode_ms_per_token', 'first_ms', 'forwards', 'length', 'median_ms', 'model', 'p10_ms', 'p90_ms', 'peak_bytes', 'prefill_ms', 'runs', 'state_bytes']);
+    const device = result.adapter.timestamps ? ['device_ms'] : [];
+    assert.deepEqual(Object.keys(point).sort(), ['decode_ms_per_token', ...device, 'first_ms', 'forwards', 'length', 'median_ms', 'model', 'p10_ms', 'p90_ms', 'peak_bytes', 'prefill_ms', 'runs', 'state_bytes']);
     assert.equal(point.runs, runs);
     assert.equal(point.decode_ms_per_token, point.median_ms);
     // A step of these tiny models can be shorter than one of the browser's clock, which counts tenths of a millisecond.

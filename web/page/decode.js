@@ -1,5 +1,5 @@
 // The comparison over context: what is measured in which order, and what is made of it. No page in here.
-import { byLength, chance, crossover, even, growth, number, quantile, roughly, ROLES, share, SLOPE, summarise } from './sweep.js';
+import { byLength, chance, crossover, even, growth, number, quantile, roughly, ROLES, share, SLOPE, summarise, timestamped } from './sweep.js';
 
 /** One timed batch of steps lasts about this long, so that a rounded clock and the read weigh little. */
 const BATCH_MS = 60;
@@ -28,7 +28,7 @@ const expected = (role, length, before) => (before ? before.ms * (length / befor
  * Runs the sweep: first every context's prefill, then rounds of steps over all contexts and both models, so that a busy
  * moment of the device meets all of them and no slope comes from it. `call(method, params)` reaches the engine;
  * `report({done, total, text, points})` after each step; a raised `signal` ends it after the step under way, and the
- * rounds that are whole by then are kept.
+ * rounds that are whole by then are kept. `timestamps` says that the GPU tells its own time.
  */
 export async function runDecodeSweep(given) {
   const { call, signal } = given;
@@ -47,8 +47,8 @@ export async function runDecodeSweep(given) {
 }
 
 /** Puts the points of all whole rounds into `whole`. */
-async function measure({ call, lengths, runs, report, signal }, whole) {
-  const total = lengths.length * (2 * (2 + PREFILLS) + 2 * runs);
+async function measure({ call, lengths, runs, report, signal, timestamps = false }, whole) {
+  const total = lengths.length * (2 * (2 + PREFILLS) + 2 * runs + (timestamps ? 2 : 0));
   let done = 0;
   const step = async (text, work) => {
     signal?.throwIfAborted();
@@ -113,16 +113,30 @@ async function measure({ call, lengths, runs, report, signal }, whole) {
     whole.points = rows.flatMap((row) => pointsOf(row, run + 1));
     report({ done, total, text: `Run ${run + 1} of ${runs}`, points: whole.points });
   }
+  if (!timestamps) return;
+  for (const row of rows) {
+    const { length } = row;
+    for (const role of ROLES) {
+      const one = row[role];
+      one.device = await step(`Context of ${number(length)}: GPU timestamps`, async () => {
+        if (!row.kept) await call('hold', { role, length, prefill: false });
+        const ask = () => call('decode_device', { role, length, tokens: one.tokens });
+        return { device_ms: await timestamped(ask, signal) };
+      });
+    }
+    if (!row.kept) await call('release', { length });
+  }
+  whole.points = rows.flatMap((row) => pointsOf(row, runs));
 }
 
 /** Both models' points of a context, by their first `runs` runs. */
 function pointsOf(row, runs) {
   return ROLES.map((model) => {
-    const { times, tokens, held, first_ms } = row[model];
+    const { times, tokens, held, first_ms, device } = row[model];
     const figures = summarise(times.slice(0, runs));
     return {
       length: row.length, model, ...figures, first_ms, runs, peak_bytes: held.peak_bytes, forwards: tokens,
-      prefill_ms: held.prefill_ms, decode_ms_per_token: figures.median_ms, state_bytes: held.state_bytes };
+      prefill_ms: held.prefill_ms, decode_ms_per_token: figures.median_ms, state_bytes: held.state_bytes, ...device };
   });
 }
 

@@ -47,6 +47,17 @@ const batch = (ms) => Math.max(1, Math.min(MOST_FORWARDS, Math.round(BATCH_MS / 
 /** Batches that the GPU's own timestamps are taken of. */
 const TIMESTAMPED = 3;
 
+/** The median of what `ask` gives of the GPU's own timestamps, null where it gave none. */
+export async function timestamped(ask, signal) {
+  const all = [];
+  for (let i = 0; i < TIMESTAMPED; i += 1) {
+    signal?.throwIfAborted();
+    all.push(await ask());
+  }
+  const values = all.filter(Number.isFinite).sort((a, b) => a - b);
+  return values.length ? quantile(values, 0.5) : null;
+}
+
 /**
  * Runs the sweep. `call(method, params)` reaches the engine; `report({done, total, text, points})` after each step;
  * a raised `signal` ends it after the pass under way, and what is whole by then is kept. `timestamps` says that the GPU tells
@@ -86,15 +97,8 @@ export async function runSweep({ call, lengths, runs, report, signal, timestamps
     }
     for (const role of timestamps ? order : []) {
       const { forwards } = of[role];
-      const values = await step(`${length} ${unit}: GPU timestamps of the ${name(role)}`, async () => {
-        const all = [];
-        for (let i = 0; i < TIMESTAMPED; i += 1) {
-          signal?.throwIfAborted();
-          all.push(await call('device', { role, length, forwards }));
-        }
-        return all.filter(Number.isFinite).sort((a, b) => a - b);
-      });
-      of[role].device = { device_ms: values.length ? quantile(values, 0.5) : null };
+      const ask = () => call('device', { role, length, forwards });
+      of[role].device = { device_ms: await step(`${length} ${unit}: GPU timestamps of the ${name(role)}`, () => timestamped(ask, signal)) };
     }
   };
   for (const [at, length] of lengths.entries()) {

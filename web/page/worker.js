@@ -170,6 +170,7 @@ const methods = {
   },
   hold: ({ role, length, prefill }) => engine.hold(role, length, prefill),
   decode: ({ role, length, tokens }) => engine.decode(role, length, tokens),
+  decode_device: ({ role, length, tokens }) => engine.decode_device_ms(role, length, tokens),
   release: ({ length }) => engine.release(length),
 
   check: ({ path, files }) => engine.check_case(path, files),

@@ -5,6 +5,7 @@ use caldera_models::{
     Checkpoint, DecodeState, DeviceTensors, GenerateOptions, LanguageModel, Parameters, Sampling,
     Stop, TextStream, TextTokenizer,
 };
+use caldera_shaders::GpuWindow;
 use js_sys::{Function, Promise};
 use serde::{Deserialize, Serialize};
 use wasm_bindgen::prelude::*;
@@ -273,9 +274,9 @@ impl Engine {
     /// Makes a context of `length` random tokens for [`Engine::decode`], runs one step at it and keeps it: `{prefill_ms,
     /// first_ms, state_bytes, peak_bytes}`. Without `prefill` the state is made of zeros, which takes no time and changes none.
     pub async fn hold(&self, name: &str, length: usize, prefill: bool) -> Result<JsValue, JsError> {
-        let key = (side(name)?.folder(), length);
+        // One that is held already makes room.
+        self.take_held(name, length).ok();
         let side = self.language(name)?;
-        self.contexts.borrow_mut().remove(&key);
         let (model, config) = (&side.model, &side.model.config);
         let ids = timing::random_ids(length, config.vocab_size, config.padding());
         model.validate(std::slice::from_ref(&ids)).map_err(refuse)?;
@@ -311,7 +312,7 @@ impl Engine {
             state_bytes,
             peak_bytes: peak.bytes()?,
         })?;
-        self.contexts.borrow_mut().insert(key, state);
+        self.keep_held(name, length, state)?;
         Ok(facts)
     }
 
@@ -319,11 +320,8 @@ impl Engine {
     /// logits are read, and nothing before. Several are preceded by an untimed one, which finds the caches as the model
     /// before left them.
     pub async fn decode(&self, name: &str, length: usize, tokens: usize) -> Result<f64, JsError> {
-        let key = (side(name)?.folder(), length);
+        let mut held = self.take_held(name, length)?;
         let side = self.language(name)?;
-        let held = self.contexts.borrow_mut().remove(&key);
-        let mut held =
-            held.ok_or_else(|| refuse(format!("{name}: no context of {length} tokens is held")))?;
         let tokens = tokens.clamp(1, held.tokens());
         let token = side.token();
         if tokens > 1 {
@@ -338,7 +336,32 @@ impl Engine {
         }
         read(side.model.step(token, &mut held)).await?;
         let ms = (timing::now() - start) / tokens as f64;
-        self.contexts.borrow_mut().insert(key, held);
+        self.keep_held(name, length, held)?;
+        Ok(ms)
+    }
+
+    /// The same by the GPU's own timestamps, from the first kernel to the end of the last, the reading left out; none where
+    /// it writes none.
+    pub async fn decode_device_ms(
+        &self,
+        name: &str,
+        length: usize,
+        tokens: usize,
+    ) -> Result<Option<f64>, JsError> {
+        let mut held = self.take_held(name, length)?;
+        let side = self.language(name)?;
+        // Nothing queued before belongs to the window.
+        self.settle().await?;
+        let mut ms = None;
+        if let Some(window) = GpuWindow::open(&self.device) {
+            let tokens = tokens.clamp(1, held.tokens());
+            held.rewind(tokens);
+            for _ in 0..tokens {
+                side.model.step(side.token(), &mut held);
+            }
+            ms = window.close().await.map(|ms| ms / tokens as f64);
+        }
+        self.keep_held(name, length, held)?;
         Ok(ms)
     }
 
@@ -348,5 +371,20 @@ impl Engine {
             .borrow_mut()
             .retain(|&(_, held), _| length.is_some_and(|length| length != held));
         self.device.memory_cleanup();
+    }
+}
+
+impl Engine {
+    /// Takes a held context out, so that nothing is borrowed while its steps are awaited.
+    fn take_held(&self, name: &str, length: usize) -> Result<DecodeState, JsError> {
+        let key = (side(name)?.folder(), length);
+        let held = self.contexts.borrow_mut().remove(&key);
+        held.ok_or_else(|| refuse(format!("{name}: no context of {length} tokens is held")))
+    }
+
+    fn keep_held(&self, name: &str, length: usize, held: DecodeState) -> Result<(), JsError> {
+        let key = (side(name)?.folder(), length);
+        self.contexts.borrow_mut().insert(key, held);
+        Ok(())
     }
 }
