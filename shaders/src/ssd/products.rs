@@ -296,7 +296,7 @@ impl Sizes {
         };
         let over = Over {
             owners: "groups",
-            terms: ["heads / groups * (64u + width)", NONE],
+            terms: ["heads / groups * 64u", "heads / groups * width"],
             rows: "count",
             columns: "state",
         };

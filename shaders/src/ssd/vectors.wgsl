@@ -6,20 +6,11 @@
 @group(0) @binding(4) var<storage, read_write> rows: array<f32>;     // [B, L, H, P]
 @group(0) @binding(5) var<storage, read_write> result: array<f32>;   // [B, L, G, N]
 
-// The terms of a head are 64 positions, then the P rows of its state: which of the group's heads a term belongs to. In floats,
-// exact for such numbers, because integer division is slow.
-fn number_of(term: u32, p: Plan) -> u32 {
-  return u32((f32(term) + 0.5) / f32(64u + p.width));
-}
+// The terms are the positions of the chunk for each of the group's heads, then the P rows of each head's state.
 
 fn left_0(row: u32, term: u32, p: Plan) -> f32 {
-  if (row >= p.count || term >= p.terms_0) { return 0.0; }
-  let number = number_of(term, p);
-  let head = p.owner * p.sharing + number;
-  let other = term - number * (64u + p.width);
-  if (other >= 64u) {
-    return rows[((p.first + row) * p.heads + head) * p.width + other - 64u] * {{ weight }};
-  }
+  let head = p.owner * p.sharing + term / 64u;
+  let other = term % 64u;
   let t = {{ t }};
   let u = {{ u }};
   if (u > t || t >= p.count) { return 0.0; }
@@ -27,14 +18,27 @@ fn left_0(row: u32, term: u32, p: Plan) -> f32 {
 }
 
 fn right_0(term: u32, column: u32, p: Plan) -> f32 {
-  if (column >= p.state || term >= p.terms_0) { return 0.0; }
-  let number = number_of(term, p);
-  let other = term - number * (64u + p.width);
-  if (other >= 64u) {
-    return states[((p.cell * p.heads + p.owner * p.sharing + number) * p.width + other - 64u) * p.state + column];
-  }
-  if (other >= p.count) { return 0.0; }
+  let other = term % 64u;
+  if (column >= p.state || other >= p.count) { return 0.0; }
   return vectors[((p.first + other) * p.groups + p.owner) * p.state + column];
+}
+
+// Which of the group's heads a row of a state belongs to. In floats, exact for such numbers, because integer division is slow.
+fn number_of(term: u32, p: Plan) -> u32 {
+  return u32((f32(term) + 0.5) / f32(p.width));
+}
+
+fn left_1(row: u32, term: u32, p: Plan) -> f32 {
+  if (row >= p.count || term >= p.terms_1) { return 0.0; }
+  let number = number_of(term, p);
+  let head = p.owner * p.sharing + number;
+  return rows[((p.first + row) * p.heads + head) * p.width + term - number * p.width] * {{ weight }};
+}
+
+fn right_1(term: u32, column: u32, p: Plan) -> f32 {
+  if (column >= p.state || term >= p.terms_1) { return 0.0; }
+  let first = p.cell * p.heads + p.owner * p.sharing;
+  return states[(first * p.width + term) * p.state + column];
 }
 
 fn store(row: u32, column: u32, value: f32, p: Plan) {
