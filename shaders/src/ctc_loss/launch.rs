@@ -1,17 +1,24 @@
 //! Connectionist temporal classification on the GPU.
 
+use std::ops::RangeInclusive;
+
 use burn_cubecl::tensor::CubeTensor;
 
 use super::Problem;
 use crate::launch::{Kernel, MAX_BINDING, contiguous, empty, words};
+use crate::tuning::Tuning;
 
 const LATTICE: &str = concat!(include_str!("lattice.wgsl"), include_str!("emission.wgsl"));
 const GRADIENT: &str = concat!(include_str!("gradient.wgsl"), include_str!("emission.wgsl"));
 
-/// Invocations of a row of logits.
-const ROW_THREADS: u32 = 64;
-/// Invocations of a sample's lattice, by its states.
-const LATTICE_THREADS: std::ops::RangeInclusive<usize> = 64..=256;
+/// Invocations of a row of logits, and of a sample's lattice at least and at most, by its states: a software adapter runs them one
+/// after the other, and spends more on their barriers than on the states.
+fn threads(tuning: Tuning) -> (usize, RangeInclusive<usize>) {
+    match tuning {
+        Tuning::Software => (16, 16..=16),
+        Tuning::Hardware => (64, 64..=256),
+    }
+}
 
 /// Turns of the loops of an invocation in one launch: systems stop what runs too long, and lavapipe leaves a shader's loops,
 /// without a word, after 65,535 turns of all of them together.
@@ -42,6 +49,8 @@ struct Run {
     classes: usize,
     longest: usize,
     blank: u32,
+    row_threads: usize,
+    lattice_threads: RangeInclusive<usize>,
 }
 
 impl Run {
@@ -62,12 +71,13 @@ impl Run {
             rows.resize(end + longest, 0);
         }
         let stats = empty(&logits, [batch, len, 2]);
+        let (row_threads, lattice_threads) = threads(Tuning::of(&logits));
         Kernel::new(
             "ctc loss normaliser",
             include_str!("normaliser.wgsl"),
-            ROW_THREADS,
+            row_threads as u32,
         )
-        .workgroup_memory(ROW_THREADS as usize * 4)
+        .workgroup_memory(row_threads * 4)
         .launch(
             &[&logits, &stats],
             &[(batch * len) as u32, classes as u32],
@@ -82,6 +92,8 @@ impl Run {
             classes,
             longest,
             blank: problem.blank,
+            row_threads,
+            lattice_threads,
         }
     }
 
@@ -117,7 +129,7 @@ impl Run {
         let threads = self
             .states()
             .next_power_of_two()
-            .clamp(*LATTICE_THREADS.start(), *LATTICE_THREADS.end());
+            .clamp(*self.lattice_threads.start(), *self.lattice_threads.end());
         // A binding of its own for the lattice that nobody asks for.
         let none;
         let backward = match lattices.get(1) {
@@ -168,8 +180,8 @@ impl Run {
         for first in (0..self.batch).step_by(step) {
             let samples = step.min(self.batch - first);
             self.fill(&lattices, &loss, first, samples, self.len);
-            Kernel::new("ctc loss gradient", GRADIENT, ROW_THREADS)
-                .workgroup_memory(2 * ROW_THREADS as usize * 4)
+            Kernel::new("ctc loss gradient", GRADIENT, self.row_threads as u32)
+                .workgroup_memory(2 * self.row_threads * 4)
                 .launch(
                     &[
                         &self.logits,

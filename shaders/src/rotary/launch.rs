@@ -42,24 +42,24 @@ fn launch(
 ) -> CubeTensor {
     let (x, cos, sin) = (contiguous(x), contiguous(cos), contiguous(sin));
     let half = cos.meta.shape()[1];
-    let values = shape.num_elements();
+    let four = width.is_multiple_of(4) && half.is_multiple_of(4);
+    let (element, size) = if four { ("vec4<f32>", 4) } else { ("f32", 1) };
+    let (part, width, half) = (shape.num_elements() / 3 / size, width / size, half / size);
+    let invocations = part / width * (width - half);
     let y = empty(&x, shape);
-    let (packed, parts) = (
-        "row * 3u * width + part * width + i",
-        "part * third + row * width + i",
-    );
-    let (read, write, sign) = match apart {
-        true => (packed, parts, "1.0"),
-        false => (parts, packed, "-1.0"),
+    let (from, to, sign) = match apart {
+        true => ("packed", "apart", "1.0"),
+        false => ("apart", "packed", "-1.0"),
     };
     Kernel::new("rotary", include_str!("rotary.wgsl"), THREADS)
-        .set("read", read)
-        .set("write", write)
+        .set("element", element)
+        .set("from", from)
+        .set("to", to)
         .set("sign", sign)
         .launch(
             &[&x, &cos, &sin, &y],
-            &[values, len, heads, width, half].map(|size| size as u32),
-            values.div_ceil(THREADS as usize),
+            &[invocations, len, heads, width, half, part].map(|size| size as u32),
+            invocations.div_ceil(THREADS as usize),
         );
     y
 }

@@ -1,12 +1,23 @@
-// Queries and keys rotated, values copied, between a packed projection and its parts: a value an invocation.
-@group(0) @binding(0) var<storage, read_write> x: array<f32>;    // (batch, len, heads, 3 width), or (3, batch, len, heads, width)
-@group(0) @binding(1) var<storage, read_write> cosine: array<f32>; // (len, half)
-@group(0) @binding(2) var<storage, read_write> sine: array<f32>;   // (len, half)
-@group(0) @binding(3) var<storage, read_write> y: array<f32>;    // the other of the two layouts of x
-@group(0) @binding(4) var<storage, read_write> info: array<u32>; // values, len, heads, width, half
+// Queries and keys rotated, values copied, between a packed projection and its parts. An invocation takes, of one head at one
+// position, a pair of turned columns or a column that stays, of all three: so that the divisions that find its place are few. A column
+// is a value, or four neighbours where all sizes allow it; sizes count those.
+@group(0) @binding(0) var<storage, read_write> x: array<{{ element }}>;      // (batch, len, heads, 3 width), or (3, batch, len, heads, width)
+@group(0) @binding(1) var<storage, read_write> cosine: array<{{ element }}>; // (len, half)
+@group(0) @binding(2) var<storage, read_write> sine: array<{{ element }}>;   // (len, half)
+@group(0) @binding(3) var<storage, read_write> y: array<{{ element }}>;      // the other of the two layouts of x
+@group(0) @binding(4) var<storage, read_write> info: array<u32>;   // invocations, len, heads, width, half, values of a part
 
-fn value(row: u32, part: u32, i: u32, width: u32, third: u32) -> f32 {
-  return x[{{ read }}];
+// Element i of a part of a row, in either layout.
+fn packed(row: u32, part: u32, i: u32) -> u32 {
+  return (row * 3u + part) * info[3] + i;
+}
+
+fn apart(row: u32, part: u32, i: u32) -> u32 {
+  return part * info[5] + row * info[3] + i;
+}
+
+fn keep(row: u32, part: u32, i: u32) {
+  y[{{ to }}(row, part, i)] = x[{{ from }}(row, part, i)];
 }
 
 @compute @workgroup_size({{ threads }}, 1, 1)
@@ -17,19 +28,24 @@ fn main(
 ) {
   let at = (group.y * groups.x + group.x) * {{ threads }}u + thread;
   if (at >= info[0]) { return; }
-  let width = info[3];
   let half = info[4];
-  let third = info[0] / 3u;
-  // In the order of the packed layout: row, part, i.
-  let row = at / (3u * width);
-  let part = at / width % 3u;
-  let i = at % width;
-  var turned = value(row, part, i, width, third);
-  if (part < 2u && i < 2u * half) {
-    let place = row / info[2] % info[1] * half + i % half;
-    let first = i < half;
-    let across = value(row, part, select(i - half, i + half, first), width, third);
-    turned = turned * cosine[place] + select(1.0, -1.0, first) * {{ sign }} * across * sine[place];
+  let columns = info[3] - half;
+  let row = at / columns;
+  let i = at - row * columns;
+  keep(row, 2u, i + half);
+  if (i >= half) {
+    keep(row, 0u, i + half);
+    keep(row, 1u, i + half);
+    return;
   }
-  y[{{ write }}] = turned;
+  keep(row, 2u, i);
+  let place = row / info[2] % info[1] * half + i;
+  let c = cosine[place];
+  let s = {{ sign }} * sine[place];
+  //@ for part in 0..2
+  let a_@part = x[{{ from }}(row, @partu, i)];
+  let b_@part = x[{{ from }}(row, @partu, i + half)];
+  y[{{ to }}(row, @partu, i)] = a_@part * c - b_@part * s;
+  y[{{ to }}(row, @partu, i + half)] = b_@part * c + a_@part * s;
+  //@ end
 }
