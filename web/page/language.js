@@ -22,13 +22,14 @@ const FIRST_MS = 4000;
 /** A card with the prompt in it, and how to fill in the rest as it comes. */
 function card(role, prompt, facts) {
   const words = element('span', 'new');
-  const figure = (name) => {
+  // On a phone there is no room for `more`.
+  const figure = (name, more = '') => {
     const value = element('dd', '', '–');
-    return [value, element('div', '', element('dt', '', name), value)];
+    return [value, element('div', '', element('dt', '', name, element('span', 'more', more)), value)];
   };
   const [speed, speedBox] = figure('Speed');
   const [prefill, prefillBox] = figure('Prefill');
-  const [held, heldBox] = figure(facts.mixer === 'softmax' ? 'KV cache, growing' : 'State, constant');
+  const [held, heldBox] = figure(...(facts.mixer === 'softmax' ? ['KV cache', ', growing'] : ['State', ', constant']));
   speed.className = 'speed';
   const fine = element('p', 'fine', modelLine(facts));
   const story = element('p', 'story', element('span', 'prompt', prompt), words);
