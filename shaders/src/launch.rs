@@ -5,10 +5,13 @@
 //! with a barrier in it runs must therefore come through `workgroupUniformLoad`, or Chrome cannot see that it is uniform.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use burn::tensor::{DType, Shape};
+use burn::backend::ops::FloatTensorOps;
+use burn::tensor::{DType, Shape, Slice};
+use burn_cubecl::CubeBackend;
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::template::{KernelSource, SourceKernel, SourceTemplate};
 use burn_cubecl::tensor::CubeTensor;
@@ -25,6 +28,14 @@ pub const MAX_STORAGE_BUFFERS: usize = 8;
 pub const MAX_WORKGROUPS: usize = 65_535;
 /// Bytes of one binding under WebGPU's default limits.
 pub const MAX_BINDING: u64 = 128 * 1024 * 1024;
+
+/// Bytes of the largest tensors that one round of kernels takes, of operators that go through a batch in rounds: little in this crate's
+/// tests, so that they see several.
+pub(crate) const SLICE_BYTES: usize = if cfg!(test) {
+    1 << 18
+} else {
+    MAX_BINDING as usize
+};
 
 static POISON: AtomicBool = AtomicBool::new(false);
 
@@ -324,6 +335,18 @@ fn unroll(lines: &[&str]) -> String {
 pub fn fold(groups: usize) -> (u32, u32) {
     let y = groups.div_ceil(MAX_WORKGROUPS).max(1);
     (groups.div_ceil(y) as u32, y as u32)
+}
+
+/// The samples `range` of a tensor.
+pub(crate) fn samples(tensor: &CubeTensor, range: &Range<usize>) -> CubeTensor {
+    let shape = tensor.meta.shape();
+    let slices: Vec<Slice> = (0..shape.num_dims())
+        .map(|dimension| match dimension {
+            0 => Slice::from(range.clone()),
+            _ => Slice::from(0..shape[dimension]),
+        })
+        .collect();
+    CubeBackend::float_slice(tensor.clone(), &slices)
 }
 
 /// A fresh contiguous f32 tensor on the device of `like`; its values are undefined (NaN after [`poison_fresh_buffers`]).

@@ -1,8 +1,8 @@
 //! What kind of adapter the kernels are laid out for, decided in one place.
 //!
 //! A read of workgroup memory costs a software adapter (lavapipe, SwiftShader) far more than a register, and it runs its workgroups
-//! one after the other. So there an invocation gets several rows and a product large tiles; hardware gets the plain layout, of
-//! many small invocations. Results are the same; the tests run both.
+//! one after the other. So there an invocation gets several rows, a product large tiles and a lattice with a barrier a frame few
+//! invocations; hardware gets the plain layout, of many small invocations. Results are the same; the tests run both.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -69,6 +69,18 @@ impl Tuning {
         };
         Self::forced().unwrap_or_else(looked)
     }
+}
+
+/// Runs a test in a layout, one such test at a time. Other tests may meanwhile run in it: their results are the same.
+#[cfg(test)]
+pub(crate) fn in_layout(tuning: Tuning, test: impl FnOnce()) {
+    static ONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    let _one = ONE
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
+    force_tuning(Some(tuning));
+    test();
+    force_tuning(None);
 }
 
 #[cfg(test)]

@@ -177,3 +177,11 @@ test('a result says when, of what and how it was measured, beside what it always
   assert.deepEqual(Object.keys(result), ['adapter', 'browser', 'versions', 'pair', 'date', 'source', 'prepare_ms', 'runs_asked', 'points', 'crossover_length']);
   assert.deepEqual([result.date, result.source, result.crossover_length], [more.date, more.source, null]);
 });
+
+test('a length that the clock is too coarse for is in no sentence', () => {
+  const rows = [point(32, 'transformer', 0), point(32, 'linear', 0), point(64, 'transformer', 1), point(64, 'linear', 0), point(128, 'transformer', 2), point(128, 'linear', 1)];
+  assert.equal(sweep.crossover(rows), 128);
+  assert.match(sweep.inWords(rows), /128 tokens/);
+  assert.doesNotMatch(sweep.inWords(rows), /Infinity|NaN/);
+  assert.equal(sweep.inWords(rows.slice(0, 4)), '');
+});

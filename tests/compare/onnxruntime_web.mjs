@@ -6,7 +6,8 @@
 //        --engine cpu|webgpu --lengths 64,128,256,512 --runs 7 --json out/onnxruntime-cpu.json
 //
 // Both answer one text of exactly `length` tokens, batch 1. The two take turns within every length and each goes first every
-// other time; the figure is the ratio of the medians. onnxruntime-web runs on one thread, as the page's engine does.
+// other time; the figure is the ratio of the medians. onnxruntime-web runs on one thread, as the page's engine does. --warm N: passes of
+// either before, where one takes minutes.
 //
 // --profile FOLDER (WebGPU): instead of the comparison, one pass of each with every dispatch timed on the device: a table by kernel,
 // and in FOLDER the times as JSON and the kernels' programs.
@@ -19,7 +20,7 @@ const { values: options } = parseArgs({
   options: {
     pair: { type: 'string' }, onnx: { type: 'string' }, ort: { type: 'string' }, json: { type: 'string' },
     engine: { type: 'string', default: 'cpu' }, lengths: { type: 'string', default: '64,128,256,512' }, runs: { type: 'string', default: '7' },
-    profile: { type: 'string' },
+    warm: { type: 'string', default: '2' }, profile: { type: 'string' },
   },
 });
 for (const name of ['pair', 'onnx', 'ort']) {
@@ -57,7 +58,7 @@ try {
   const scope = (side) => (side === 'caldera' ? page.workers()[0] : page);
   await page.exposeFunction('kernelsOf', (side, method) => scope(side).evaluate((method) => globalThis.kernelTimes[method](), method));
   await page.goto(`${site.address}compare.html`);
-  const result = await page.evaluate(async ({ name, engine, lengths, runs, profile, base }) => {
+  const result = await page.evaluate(async ({ name, engine, lengths, runs, warm, profile, base }) => {
     const { EngineClient } = await import(`${base}page/engine.js`);
     const ort = await import(`${base}ort/${engine === 'webgpu' ? 'ort.webgpu.min.mjs' : 'ort.wasm.min.mjs'}`);
     ort.env.wasm.numThreads = 1;
@@ -95,7 +96,7 @@ try {
         points.push({ length, times, kernels });
         continue;
       }
-      for (const side of Object.keys(turns)) for (let i = 0; i < 2; i += 1) await turns[side]();
+      for (const side of Object.keys(turns)) for (let i = 0; i < warm; i += 1) await turns[side]();
       for (let run = 0; run < runs; run += 1) {
         for (const side of run % 2 ? ['onnxruntime', 'caldera'] : ['caldera', 'onnxruntime']) times[side].push(await turns[side]());
       }
@@ -103,7 +104,7 @@ try {
       points.push({ ...point, ratio: point.caldera_ms / point.onnxruntime_ms, times });
     }
     return { adapter, versions: { onnxruntime: ort.env.versions?.common }, points };
-  }, { name, engine: options.engine, lengths: options.lengths.split(',').map(Number), runs: Number(options.runs), profile: Boolean(options.profile), base: new URL(site.address).pathname });
+  }, { name, engine: options.engine, lengths: options.lengths.split(',').map(Number), runs: Number(options.runs), warm: Number(options.warm), profile: Boolean(options.profile), base: new URL(site.address).pathname });
   console.log(`${name}, ${options.engine} engine (${[result.adapter.vendor, result.adapter.architecture, result.adapter.device].filter(Boolean).join(' ')}), onnxruntime-web ${result.versions.onnxruntime ?? ''}`);
   if (options.profile) {
     fs.mkdirSync(options.profile, { recursive: true });

@@ -47,7 +47,7 @@ export function showAnswers(container, answers, loaded, fine) {
 /** A sentence on both under their answers; `same` marks it. Who hears the page is told both answers with it, in one go. */
 export function showAgreement(id, { same, words }, answers) {
   const line = document.getElementById(id);
-  const [transformer, linear] = ROLES.map((role) => `${answers[role].label || 'nothing'} in ${time(answers[role].ms)}`);
+  const [transformer, linear] = ROLES.map((role) => `${answers[role].label || 'nothing'}${answers[role].ms ? ` in ${time(answers[role].ms)}` : ''}`);
   line.replaceChildren(element('span', 'sr-only', `Transformer: ${transformer}; linear model: ${linear}. `), words);
   line.dataset.agree = same;
 }

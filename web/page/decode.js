@@ -1,5 +1,5 @@
 // The comparison over context: what is measured in which order, and what is made of it. No page in here.
-import { byLength, chance, crossover, even, growth, number, quantile, roughly, ROLES, share, SLOPE, summarise, timestamped } from './sweep.js';
+import { chance, crossover, even, growth, number, quantile, roughly, ROLES, share, SLOPE, summarise, timedByLength, timestamped } from './sweep.js';
 
 /** One timed batch of steps lasts about this long, so that a rounded clock and the read weigh little. */
 const BATCH_MS = 60;
@@ -28,7 +28,7 @@ const expected = (role, length, before) => (before ? before.ms * (length / befor
  * Runs the sweep: first every context's prefill, then rounds of steps over all contexts and both models, so that a busy
  * moment of the device meets all of them and no slope comes from it. `call(method, params)` reaches the engine;
  * `report({done, total, text, points})` after each step; a raised `signal` ends it after the step under way, and the
- * rounds that are whole by then are kept. `timestamps` says that the GPU tells its own time.
+ * rounds that are whole by then are kept. `timestamps` says that the GPU tells its own time: that comes last, and is left out where it is stopped.
  */
 export async function runDecodeSweep(given) {
   const { call, signal } = given;
@@ -114,17 +114,23 @@ async function measure({ call, lengths, runs, report, signal, timestamps = false
     report({ done, total, text: `Run ${run + 1} of ${runs}`, points: whole.points });
   }
   if (!timestamps) return;
-  for (const row of rows) {
-    const { length } = row;
-    for (const role of ROLES) {
-      const one = row[role];
-      one.device = await step(`Context of ${number(length)}: GPU timestamps`, async () => {
-        if (!row.kept) await call('hold', { role, length, prefill: false });
-        const ask = () => call('decode_device', { role, length, tokens: one.tokens });
-        return { device_ms: await timestamped(ask, signal) };
-      });
+  try {
+    for (const row of rows) {
+      const { length } = row;
+      for (const role of ROLES) {
+        const one = row[role];
+        one.device = await step(`Context of ${number(length)}: GPU timestamps`, async () => {
+          if (!row.kept) await call('hold', { role, length, prefill: false });
+          const ask = () => call('decode_device', { role, length, tokens: one.tokens });
+          return { device_ms: await timestamped(ask, signal) };
+        });
+      }
+      if (!row.kept) await call('release', { length });
     }
-    if (!row.kept) await call('release', { length });
+  } catch (error) {
+    // All rounds are whole: without timestamps they still count.
+    if (error.fatal || signal?.aborted) throw error;
+    return;
   }
   whole.points = rows.flatMap((row) => pointsOf(row, runs));
 }
@@ -142,7 +148,7 @@ function pointsOf(row, runs) {
 
 /** The result in a few sentences. */
 export function decodeInWords(points) {
-  const rows = byLength(points);
+  const rows = timedByLength(points);
   if (!rows.length) return '';
   const cross = crossover(points);
   const [[shortest], [longest, row]] = [rows[0], rows.at(-1)];
@@ -158,7 +164,7 @@ export function decodeInWords(points) {
 
 /** How both grow with the context, in a sentence; nothing for a single context. */
 export function growthInWords(points) {
-  const rows = byLength(points);
+  const rows = timedByLength(points);
   if (rows.length < 2) return '';
   const [transformer, linear] = growth(points);
   return `From ${number(rows[0][0])} to ${number(rows.at(-1)[0])} tokens of context, one more token comes to take the transformer ${transformer}, the linear model ${linear}. `

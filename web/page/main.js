@@ -1,5 +1,6 @@
 // The page: starts the engine, loads pairs, and ties tabs and forms to them.
 import { showPair } from './about.js';
+import { placeOf } from './address.js';
 import { makeRun } from './archive.js';
 import { enable } from './controls.js';
 import { makeCopy } from './copy.js';
@@ -124,7 +125,7 @@ const loads = makeLoads(engine, {
 
 /** Loads a pair `from` {base} or {files}, runs its first sample, and says so. True where all went well. */
 async function load(from, name) {
-  const again = () => load(from, name);
+  const again = () => loadPair(from, name);
   const place = from.address ?? from.base;
   endMeasuring();
   loaded = null;
@@ -247,16 +248,25 @@ function measures(on) {
   $('lengths-hint').hidden = on && !$('lengths-hint').classList.contains('warn');
 }
 
+/** The choice of the first pair that is under way. */
+let choosing = null;
+
 /** The pair last asked for, for another try after a failure. */
 let last = null;
 /** Whether the address asks for a comparison: of the pair that it names, whenever that is there, and of no other. */
 let sweepAsked = parameters.get('autorun') === 'sweep';
 let sweeping = null;
+function isAsked(from, name) {
+  if (parameters.has('model')) return from.address === placeOf(parameters.get('model')).base;
+  return Boolean(from.base) && (!parameters.get('pair') || name === parameters.get('pair'));
+}
 async function loadPair(from, name) {
   last = { from, name };
   const fine = await load(from, name);
-  if (fine && sweepAsked) sweeping = sweep();
-  sweepAsked = false;
+  if (fine && sweepAsked && isAsked(from, name)) {
+    sweepAsked = false;
+    sweeping = sweep();
+  }
   return fine;
 }
 async function loadShipped(name) {
@@ -291,7 +301,7 @@ async function choose() {
   // Pairs can be picked whatever becomes of the engine.
   turnTo(given ?? kinds[0]);
   const late = loads.overtake();
-  const anew = () => { loads.overtake(); engine.stop(); return choose(); };
+  const anew = () => { loads.overtake(); engine.stop(); choosing = page.reload(); };
   const slow = setTimeout(() => {
     if (!late()) say(`The engine is not here after ${SLOW_START_MS / 1000} seconds: its file may be stuck on the way. It is still waited for.`, 'working', anew, 'Start again');
   }, SLOW_START_MS);
@@ -309,7 +319,7 @@ async function choose() {
   try {
     wanted = asked(parameters);
   } catch (error) {
-    failed(error, () => { parameters.delete('pair'); return choose(); });
+    failed(error, () => { page.forgetAsked(); return choose(); });
     return false;
   }
   const listed = pairs.find(({ name }) => name === wanted);
@@ -338,9 +348,12 @@ const page = {
   call: (method, given, news) => engine.call(method, given, news),
   anew: loads.anew,
   interrupt: () => engine.interrupt(),
-  reload: () => (last ? load(last.from, last.name) : choose()),
+  reload: () => (last ? loadPair(last.from, last.name) : choose()),
   /** The address may have asked for what cannot be had. */
-  forgetAsked: () => { for (const name of ['model', 'pair']) parameters.delete(name); },
+  forgetAsked: () => {
+    sweepAsked = false;
+    for (const name of ['model', 'pair']) parameters.delete(name);
+  },
   halt: endMeasuring,
   say, allow, failed, offer, loadPair,
   get loaded() { return loaded; },
@@ -371,7 +384,12 @@ globalThis.caldera = { call: (method, given, news) => engine.call(method, given,
 
 if (parameters.has('runs')) $('runs').value = parameters.get('runs');
 if (!(await renewed())) {
-  await choose();
+  choosing = choose();
+  // A start that was slow may have been begun again.
+  for (let seen = null; seen !== choosing;) {
+    seen = choosing;
+    await seen;
+  }
   await sweeping;
   stayUsable().then(showCopy);
 }

@@ -45,7 +45,7 @@ export function makeOwn(page) {
     const { key } = at.closest('#kept-list li')?.dataset ?? {};
     $('kept-list').replaceChildren(...pairs.map((pair) => line(pair, { bring, remove })));
     const buttons = key ? [...$('kept-list').querySelectorAll(`[data-key="${key}"] button`)] : [];
-    (buttons.find((one) => one.textContent === at.textContent) ?? buttons[0])?.focus();
+    (buttons.find((one) => one.textContent === at.textContent) ?? buttons[0])?.focus({ preventScroll: true });
   }
 
   async function remove(key) {

@@ -5,7 +5,7 @@ import { showAgreement, showAnswers, wait } from './answers.js';
 import { decode, play, resample } from './audio.js';
 import { enable } from './controls.js';
 import { record } from './microphone.js';
-import { byLength, growth, inWords, number, runSweep, SLOPE } from './sweep.js';
+import { growth, inWords, number, runSweep, SLOPE, timedByLength } from './sweep.js';
 import { waveform } from './waveform.js';
 import { bytes, time } from './words.js';
 
@@ -27,7 +27,7 @@ const framesOf = ({ sampling_rate: rate, least_samples: least, hop }, length) =>
 
 /** How both grow with the length, in a sentence; nothing for a single length. */
 function growthInWords(points) {
-  const rows = byLength(points);
+  const rows = timedByLength(points);
   if (rows.length < 2) return '';
   const [transformer, linear] = growth(points);
   return `From ${number(rows[0][0])} to ${number(rows.at(-1)[0])} s of audio, the transformer comes to take ${transformer}, the linear model ${linear}. `

@@ -126,13 +126,16 @@ export const byLength = (points) => {
   return [...table].filter(([, row]) => row.transformer && row.linear).sort(([a], [b]) => a - b);
 };
 
+/** The same, of the lengths where the browser's clock told both times: what sentences can be made of. */
+export const timedByLength = (points) => byLength(points).filter(([, row]) => ROLES.every((role) => row[role].median_ms > 0));
+
 /**
  * The length from which on the linear model is faster at every greater measured length: the first measured one where it
  * always is, else read off between two measured lengths on logarithmic axes; null where it is not faster at the longest, or
  * only by as little as is called the same time.
  */
 export function crossover(points) {
-  const rows = byLength(points);
+  const rows = timedByLength(points);
   let from = rows.length;
   while (from > 0 && rows[from - 1][1].linear.median_ms < rows[from - 1][1].transformer.median_ms) from -= 1;
   if (from === rows.length || even(rows.at(-1)[1])) return null;
@@ -164,7 +167,7 @@ export function chance(row) {
 
 /** How a model's time grows with the length: the slope of the straight line through the medians on logarithmic axes. */
 export function slope(points, role) {
-  const all = points.filter(({ model }) => model === role).map(({ length, median_ms }) => [Math.log(length), Math.log(median_ms)]);
+  const all = points.filter(({ model, median_ms }) => model === role && median_ms > 0).map(({ length, median_ms }) => [Math.log(length), Math.log(median_ms)]);
   if (all.length < 2) return null;
   const mean = (at) => all.reduce((sum, one) => sum + one[at], 0) / all.length;
   const [x, y] = [mean(0), mean(1)];
@@ -173,7 +176,7 @@ export function slope(points, role) {
 
 /** "90 times the time (slope 1.08)" of both models, from the shortest to the longest of `points`. */
 export function growth(points) {
-  const rows = byLength(points);
+  const rows = timedByLength(points);
   const [[, short], [, long]] = [rows[0], rows.at(-1)];
   return ROLES.map((role) => {
     const grown = long[role].median_ms / short[role].median_ms;
@@ -194,7 +197,7 @@ export const roughly = (length) => number(Number(length.toPrecision(2)));
 
 /** The result in a sentence or two. */
 export function inWords(points, unit = TOKENS.unit) {
-  const rows = byLength(points);
+  const rows = timedByLength(points);
   if (!rows.length) return '';
   const cross = crossover(points);
   const [longest, row] = rows.at(-1);

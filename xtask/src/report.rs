@@ -170,12 +170,13 @@ impl Step {
         println!("{error:#}\nonce more: {names}");
         let first = std::mem::take(&mut self.counts);
         let second = self.run(&mut again(&files));
-        self.counts = match second {
-            Ok(()) => Counts {
-                passed: first.passed + first.failed,
-                failed: 0,
-            },
-            Err(_) => first,
+        let failed = match second {
+            Ok(()) => 0,
+            Err(_) => self.counts.failed.max(1),
+        };
+        self.counts = Counts {
+            passed: (first.passed + first.failed).saturating_sub(failed),
+            failed,
         };
         second.map(|()| format!("took two runs: {names}"))
     }
@@ -472,6 +473,8 @@ mod tests {
 
         let error = one.run_twice(&mut shell(failing), |_| shell(failing));
         assert!(error.unwrap_err().to_string().contains("failed"));
+        let (passed, failed) = (11, 1);
+        assert_eq!(one.counts, Counts { passed, failed });
         fs::remove_file(&one.path).unwrap();
 
         // What names no file of tests is not a test's failure.

@@ -1,6 +1,10 @@
 //! Launches linear attention: sums of each chunk, their carry, causal the weights inside the chunks, then rows of the result; backward
 //! the same with the chunks in reverse.
 
+use std::ops::Range;
+
+use burn::backend::ops::FloatTensorOps;
+use burn_cubecl::CubeBackend;
 use burn_cubecl::tensor::CubeTensor;
 
 use super::products::{
@@ -9,7 +13,7 @@ use super::products::{
 use super::{Forward, Saved};
 use crate::Lengths;
 use crate::block_product::THREADS;
-use crate::launch::{Kernel, contiguous, empty};
+use crate::launch::{Kernel, SLICE_BYTES, contiguous, empty, samples};
 
 /// φ(q_t) · φ(k_u) for the pairs of positions of a chunk.
 fn weights(sizes: &Sizes<'_>, query: &CubeTensor, key: &CubeTensor) -> Option<CubeTensor> {
@@ -23,12 +27,91 @@ fn weights(sizes: &Sizes<'_>, query: &CubeTensor, key: &CubeTensor) -> Option<Cu
     })
 }
 
+/// As many samples at a time as every browser binds of the largest tensors between the kernels.
+fn at_once(query: &CubeTensor, lengths: &Lengths, causal: bool) -> usize {
+    let one = Sizes::of(query, lengths, causal).bytes_of_a_sample();
+    (SLICE_BYTES / one.max(1)).max(1)
+}
+
+/// The samples of a batch, `at_once` at a time.
+fn rounds(batch: usize, at_once: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..batch)
+        .step_by(at_once)
+        .map(move |first| first..(first + at_once).min(batch))
+}
+
+fn lengths_of(lengths: &Lengths, range: &Range<usize>) -> Lengths {
+    Lengths::new(lengths.as_slice()[range.clone()].to_vec())
+}
+
 /// y, kv, z, normalisers, and the sums where the backward pass takes them.
 pub(super) fn forward(
     inputs: [CubeTensor; 3],
     lengths: &Lengths,
     causal: bool,
 ) -> Forward<CubeTensor> {
+    let at_once = at_once(&inputs[0], lengths, causal);
+    if lengths.batch() <= at_once {
+        return forward_of(inputs, lengths, causal);
+    }
+    let [mut y, mut kv, mut z, mut normaliser] = [(); 4].map(|()| Vec::new());
+    for range in rounds(lengths.batch(), at_once) {
+        let inputs = inputs.each_ref().map(|x| samples(x, &range));
+        let part = forward_of(inputs, &lengths_of(lengths, &range), causal);
+        y.push(part.y);
+        kv.push(part.kv);
+        z.push(part.z);
+        normaliser.push(part.normaliser);
+    }
+    let [y, kv, z, normaliser] =
+        [y, kv, z, normaliser].map(|parts| CubeBackend::float_cat(parts, 0));
+    Forward {
+        y,
+        kv,
+        z,
+        normaliser,
+        states: None,
+    }
+}
+
+/// `[dquery, dkey, dvalue]`.
+pub(super) fn backward(saved: Saved<CubeTensor>, gradient: CubeTensor) -> [CubeTensor; 3] {
+    let at_once = at_once(&saved.inputs[0], &saved.lengths, saved.causal);
+    let batch = saved.lengths.batch();
+    if batch <= at_once {
+        return backward_of(saved, gradient);
+    }
+    let mut gradients = [(); 3].map(|()| Vec::new());
+    for range in rounds(batch, at_once) {
+        let of = |x: &CubeTensor| samples(x, &range);
+        let Forward {
+            y,
+            kv,
+            z,
+            normaliser,
+            ..
+        } = &saved.forward;
+        let part = Saved {
+            inputs: saved.inputs.each_ref().map(of),
+            forward: Forward {
+                y: of(y),
+                kv: of(kv),
+                z: of(z),
+                normaliser: of(normaliser),
+                states: None,
+            },
+            lengths: lengths_of(&saved.lengths, &range),
+            causal: saved.causal,
+        };
+        let part = backward_of(part, of(&gradient));
+        for (parts, part) in gradients.iter_mut().zip(part) {
+            parts.push(part);
+        }
+    }
+    gradients.map(|parts| CubeBackend::float_cat(parts, 0))
+}
+
+fn forward_of(inputs: [CubeTensor; 3], lengths: &Lengths, causal: bool) -> Forward<CubeTensor> {
     let [query, key, value] = inputs.map(contiguous);
     let sizes = Sizes::of(&query, lengths, causal);
     let Sizes {
@@ -38,10 +121,9 @@ pub(super) fn forward(
         width,
         ..
     } = sizes;
-    let states = sizes.sums(&key, &value, None);
     let kv = empty(&query, [batch, heads, width, width]);
     let z = empty(&query, [batch, heads, width]);
-    sizes.carry(&states, Some([&kv, &z]));
+    let states = sizes.states(&key, &value, [&kv, &z]);
     let weights = weights(&sizes, &query, &key);
     let normaliser = empty(&query, [batch, len, heads]);
     let y = sizes.rows(&Rows {
@@ -65,8 +147,7 @@ pub(super) fn forward(
     }
 }
 
-/// `[dquery, dkey, dvalue]`.
-pub(super) fn backward(saved: Saved<CubeTensor>, gradient: CubeTensor) -> [CubeTensor; 3] {
+fn backward_of(saved: Saved<CubeTensor>, gradient: CubeTensor) -> [CubeTensor; 3] {
     let Saved {
         inputs,
         forward,
@@ -96,9 +177,9 @@ pub(super) fn backward(saved: Saved<CubeTensor>, gradient: CubeTensor) -> [CubeT
         of_u: "value[at]",
         bias: " + stats[row].y",
     });
-    let states = forward
-        .states
-        .expect("the forward pass on a GPU keeps them");
+    // Kept by the forward pass, unless it took the batch in rounds; what it sums up to is there already.
+    let kept = forward.states;
+    let states = kept.unwrap_or_else(|| sizes.states(&key, &value, [&forward.kv, &forward.z]));
     let dquery = sizes.rows(&Rows {
         name: "linear attention, gradient of queries",
         weights: of_weights.as_ref(),

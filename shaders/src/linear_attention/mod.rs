@@ -45,11 +45,12 @@ pub struct LinearAttentionOutput {
 ///
 /// Memory beside inputs and outputs, in values for each sample, on the GPU: L/C · H · P · (P + 1) of chunk sums, with C = 256
 /// positions, causal C = 64, and L · H of normalisers; both are kept for the backward pass, which takes as many sums again and
-/// 2 · L · H. Causal attention takes 64 · L · H more within either pass, for the weights of the pairs inside the chunks. On the CPU the
+/// 2 · L · H. A batch whose sums or weights pass one binding of a browser goes through in rounds, and keeps no sums. Causal attention takes 64 · L · H more within either pass, for the weights of the pairs inside the chunks. On the CPU the
 /// sums of one chunk for each thread. Tensors that are not of f32 take [the plain form](mod@reference).
 ///
 /// # Panics
-/// When the shapes differ, `lengths` is of another batch, or a sample is longer than L.
+/// When the shapes differ, `lengths` is of another batch, or a sample is longer than L; on a GPU where one sample alone passes a
+/// binding: causal from L · H = 524,288 on.
 pub fn linear_attention(
     query: Tensor<4>,
     key: Tensor<4>,

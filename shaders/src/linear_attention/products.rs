@@ -72,6 +72,13 @@ impl<'a> Sizes<'a> {
         self.len.div_ceil(self.chunk)
     }
 
+    /// Bytes that a sample takes of the largest tensor between the kernels.
+    pub(super) fn bytes_of_a_sample(&self) -> usize {
+        let pairs = if self.causal { PAIRS * PAIRS } else { 0 };
+        let of_a_chunk = pairs.max((self.width + 1) * self.width);
+        4 * self.heads * self.chunks() * of_a_chunk
+    }
+
     /// Blocks of 32 rows or columns of a tile that covers the width.
     fn across(&self) -> usize {
         if self.width > TILE { 2 } else { 1 }
@@ -146,6 +153,18 @@ impl<'a> Sizes<'a> {
         let mut buffers = vec![a, b, &states];
         buffers.extend(stats);
         self.launch(kernel, &plan, &buffers);
+        states
+    }
+
+    /// Sums of what lies before each chunk, or of all; `last` takes those of all.
+    pub(super) fn states(
+        &self,
+        key: &CubeTensor,
+        value: &CubeTensor,
+        last: [&CubeTensor; 2],
+    ) -> CubeTensor {
+        let states = self.sums(key, value, None);
+        self.carry(&states, Some(last));
         states
     }
 

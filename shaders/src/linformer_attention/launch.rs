@@ -1,13 +1,18 @@
 //! Launches the projection to slots: three products by one template.
 
+use burn::tensor::Shape;
 use burn_cubecl::tensor::CubeTensor;
 
 use crate::Lengths;
 use crate::block_product::{self, Along, BlockProduct};
+use crate::column_sum;
 use crate::launch::{Kernel, contiguous, empty};
 
 /// Rows and columns of a workgroup's results.
 const TILE: usize = 2 * block_product::TILE;
+/// Terms of the gradient of a projection that one workgroup adds up: lavapipe leaves a shader's loops, without a word, after 65,535
+/// turns of all of them together, and hardware has the parts side by side.
+const PART: usize = 16 * 1024;
 /// Bytes of a plan.
 const PLAN: usize = 44;
 const WGSL: &str = concat!(
@@ -156,27 +161,35 @@ pub(super) fn dprojection(
     let [batch, len, heads, width] = dims(&input);
     let slots = gradient.meta.shape()[1];
     let channels = heads * width;
-    let out = empty(&input, [max_len, slots]);
-    // One sum over samples and channels: term t is channel t % channels of sample t / channels.
+    let parts = (batch * channels).div_ceil(PART).max(1);
+    let out = empty(&input, [parts, max_len * slots]);
+    // One sum over samples and channels: term t is channel t % channels of sample t / channels. A "sample" of the plan is a part of it.
+    let term = format!("(term + size.sample * {PART}u)");
     let kernel = kernel("linformer gradient of the projection", [Along::Terms; 2])
         .set("shape_a", "X [B, L, H * P]")
         .set("shape_b", "gradient [B, k, H * P]")
-        .set("shape_result", "[max_len, k]")
+        .set("shape_result", "[parts, max_len, k]")
         .set("length", "len")
-        .set("terms", "select(0u, info[0] * channels, row0 < n)")
+        .set(
+            "terms",
+            format!("select(0u, min(info[0] * channels - sample * {PART}u, {PART}u), row0 < n)"),
+        )
         .set("rows", "max_len")
         .set("columns", "slots")
         .set(
             "left",
-            "of_sample(row, term / size.channels, term % size.channels, size)",
+            format!("of_sample(row, {term} / size.channels, {term} % size.channels, size)"),
         )
         .set("left_rows", "size.n")
         .set("last_row", "size.n - 1u")
         .set(
             "right_index",
-            "(term / size.channels * size.slots + column) * size.channels + term % size.channels",
+            format!("({term} / size.channels * size.slots + column) * size.channels + {term} % size.channels"),
         )
-        .set("result_index", "row * size.slots + column + lane")
+        .set(
+            "result_index",
+            "(size.sample * size.rows + row) * size.slots + column + lane",
+        )
         .set("factor", "1.0");
     let sizes = Sizes {
         batch,
@@ -186,8 +199,14 @@ pub(super) fn dprojection(
         max_len,
         lengths,
     };
-    sizes.launch(kernel, [&input, &gradient, &out], 1, max_len, slots);
-    out
+    sizes.launch(kernel, [&input, &gradient, &out], parts, max_len, slots);
+    let sum = if parts == 1 {
+        out
+    } else {
+        column_sum::launch(out)
+    };
+    let shape = Shape::new([max_len, slots]);
+    CubeTensor::new_contiguous(sum.client, sum.device, shape, sum.handle, sum.dtype)
 }
 
 fn dims<const D: usize>(tensor: &CubeTensor) -> [usize; D] {

@@ -96,6 +96,22 @@ fn a_batch_may_be_padded_beyond_the_projection() {
 }
 
 #[test]
+fn a_large_batch_sums_all_its_terms() {
+    // 49,152 and 98,304 terms of one sum: lavapipe leaves a shader's loops, without a word, after 65,535 turns.
+    for place in places() {
+        for (seed, heads) in [12, 24].into_iter().enumerate() {
+            compare(
+                &place,
+                &Lengths::full(64, 2),
+                [2, heads, 64],
+                [2, 2],
+                seed as u64,
+            );
+        }
+    }
+}
+
+#[test]
 fn too_long_a_sample_is_an_error_that_names_it() {
     let error = check_lengths(&Lengths::new(vec![3, 9]), 8).unwrap_err();
     assert_eq!(

@@ -5,7 +5,7 @@ use super::{Visible, attend, reference, softmax_attention};
 use crate::cases::check;
 use crate::fixture::Case;
 use crate::gradcheck::{Place, places, values};
-use crate::tuning::{Tuning, force_tuning};
+use crate::tuning::{Tuning, in_layout};
 use crate::{Lengths, block_on};
 
 /// Sizes of an attention: queries, keys, heads, width.
@@ -115,23 +115,24 @@ fn lengths_round_the_tiles() {
 #[test]
 fn laid_out_for_either_kind_of_adapter() {
     for tuning in [Tuning::Hardware, Tuning::Software] {
-        // Other tests may meanwhile run in either layout: their results are the same.
-        force_tuning(Some(tuning));
-        for place in places() {
-            for (width, len) in [(16, 130usize), (64, 70), (80, 33)] {
-                let lengths = Lengths::new(vec![len as u32, len.div_ceil(3) as u32]);
-                for causal in [false, true] {
-                    let visible = Visible {
-                        queries: lengths.clone(),
-                        keys: lengths.clone(),
-                        causal,
-                    };
-                    compare(&place, &visible, (len, len, 2, width), len as u64);
-                }
+        in_layout(tuning, either_layout);
+    }
+}
+
+fn either_layout() {
+    for place in places() {
+        for (width, len) in [(16, 130usize), (64, 70), (80, 33)] {
+            let lengths = Lengths::new(vec![len as u32, len.div_ceil(3) as u32]);
+            for causal in [false, true] {
+                let visible = Visible {
+                    queries: lengths.clone(),
+                    keys: lengths.clone(),
+                    causal,
+                };
+                compare(&place, &visible, (len, len, 2, width), len as u64);
             }
         }
     }
-    force_tuning(None);
 }
 
 #[test]

@@ -11,14 +11,7 @@ use super::products::TILE;
 use super::{CHUNK, Forward, Parts, Sizes};
 use crate::block_product::THREADS;
 use crate::column_sum;
-use crate::launch::{Kernel, MAX_BINDING, contiguous, empty};
-
-/// Bytes of the largest tensors that one round of kernels takes: little in this crate's tests, so that they see several rounds.
-const SLICE_BYTES: usize = if cfg!(test) {
-    1 << 18
-} else {
-    MAX_BINDING as usize
-};
+use crate::launch::{Kernel, SLICE_BYTES, contiguous, empty, samples};
 
 impl Sizes {
     /// As many samples at a time as every browser binds of the largest tensors between the kernels.
@@ -60,18 +53,6 @@ pub(super) fn forward(
         CubeBackend::float_cat(lasts, 0),
         kept,
     )
-}
-
-/// The samples `range` of a tensor.
-fn samples(tensor: &CubeTensor, range: &Range<usize>) -> CubeTensor {
-    let shape = tensor.meta.shape();
-    let slices: Vec<Slice> = (0..shape.num_dims())
-        .map(|dimension| match dimension {
-            0 => Slice::from(range.clone()),
-            _ => Slice::from(0..shape[dimension]),
-        })
-        .collect();
-    CubeBackend::float_slice(tensor.clone(), &slices)
 }
 
 /// The parts of the samples `range`; what belongs to the heads is the same for all.

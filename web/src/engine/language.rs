@@ -320,8 +320,8 @@ impl Engine {
     /// logits are read, and nothing before. Several are preceded by an untimed one, which finds the caches as the model
     /// before left them.
     pub async fn decode(&self, name: &str, length: usize, tokens: usize) -> Result<f64, JsError> {
-        let mut held = self.take_held(name, length)?;
         let side = self.language(name)?;
+        let mut held = self.take_held(name, length)?;
         let tokens = tokens.clamp(1, held.tokens());
         let token = side.token();
         if tokens > 1 {
@@ -340,18 +340,18 @@ impl Engine {
         Ok(ms)
     }
 
-    /// The same by the GPU's own timestamps, from the first kernel to the end of the last, the reading left out; none where
-    /// it writes none.
+    /// The same by the GPU's own timestamps, from the first kernel to the end of the last, without a token before and the reading
+    /// left out; none where it writes none.
     pub async fn decode_device_ms(
         &self,
         name: &str,
         length: usize,
         tokens: usize,
     ) -> Result<Option<f64>, JsError> {
-        let mut held = self.take_held(name, length)?;
         let side = self.language(name)?;
         // Nothing queued before belongs to the window.
         self.settle().await?;
+        let mut held = self.take_held(name, length)?;
         let mut ms = None;
         if let Some(window) = GpuWindow::open(&self.device) {
             let tokens = tokens.clamp(1, held.tokens());
