@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 
 use burn::tensor::wgpu::{WgpuSetup, wgpu};
-use burn::tensor::{DType, Device, Int, Tensor, TensorData};
+use burn::tensor::{Bytes, DType, Device, Int, Tensor, TensorData};
 
 use crate::cases::{check, fixtures};
 use crate::fixture::Case;
@@ -11,8 +11,9 @@ use crate::gradcheck::{adapter, values};
 use crate::selective_scan::ScanStepInput;
 use crate::tolerance::relative_rms;
 use crate::{
-    AdamWStep, Half, adamw_step, block_on, causal_conv1d_step, conv1d, gelu, layer_norm, linear,
-    linear_attention_step, rotary, selective_scan_step, softmax_attention_step, ssd_step, widen,
+    AdamWStep, adamw_step, block_on, causal_conv1d_step, conv1d, embedding, gelu, layer_norm,
+    linear, linear_attention_step, rotary, selective_scan_step, softmax_attention_step, ssd_step,
+    widen,
 };
 
 /// One for all tests: Burn knows a second one by the same name.
@@ -97,13 +98,33 @@ fn every_kernel_runs_within_the_default_limits() {
     );
     let turned = (query + key + value).sum().backward();
     let (x, weight) = (tensor([70, 96]), tensor([40, 96]));
-    let halves = TensorData::new(vec![0x3c00_c000u32; 3], [3]);
-    let halves = Tensor::<1, Int>::from_data(halves, (&device, DType::U32));
-    let wide = widen(halves, 5, Half::F16).into_data();
-    assert_eq!(
-        wide.try_to_vec::<f32>().unwrap(),
-        [-2.0, 1.0, -2.0, 1.0, -2.0]
+    // No adapter is asked for 16-bit arithmetic.
+    let halves = TensorData::from_bytes(
+        Bytes::from_elems(vec![0x3c00_c000u32; 6]),
+        [3, 4],
+        DType::F16,
     );
+    let halves = Tensor::<2>::from_data(halves, (&device, DType::F16));
+    let ids =
+        Tensor::<2, Int>::from_data(TensorData::new(vec![2i32], [1, 1]), (&device, DType::I32));
+    let ones = Tensor::<2>::ones([9, 4], &device).without_autodiff();
+    for (what, got) in [
+        ("widened", widen(halves.clone()).into_data()),
+        ("looked up", embedding(halves.clone(), ids).into_data()),
+        ("multiplied", linear(ones, halves, None).into_data()),
+    ] {
+        let values = got.iter::<f64>().collect::<Vec<_>>();
+        let pattern: &[f64] = if what == "multiplied" {
+            &[-2.0]
+        } else {
+            &[-2.0, 1.0]
+        };
+        let expected = pattern.iter().cycle();
+        assert!(
+            values.iter().zip(expected).all(|(got, want)| got == want),
+            "{what}: {values:?}"
+        );
+    }
     let row = |width: usize| tensor([1, width]).reshape([width]);
     let y = layer_norm(x.clone(), row(96), row(96), 1e-5);
     let y = gelu(linear(y, weight.clone(), Some(row(40))));

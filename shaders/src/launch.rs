@@ -18,6 +18,8 @@ use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::{CubeCount, CubeDim, KernelId};
 use cubecl::server::{Handle, KernelArguments};
 
+use crate::sixteen_bit::is_sixteen_bit;
+
 /// Invocations of a workgroup under WebGPU's default limits.
 pub const MAX_INVOCATIONS: u32 = 256;
 /// Bytes of workgroup memory under WebGPU's default limits.
@@ -97,7 +99,7 @@ pub enum LaunchError {
         /// Workgroups asked for.
         found: usize,
     },
-    /// A tensor is neither of 32-bit floats nor of words.
+    /// A tensor is neither of floats of 32 or 16 bits nor of words.
     #[error(
         "kernel {kernel}, binding {binding}: expected F32, found {found}; cast the tensor before"
     )]
@@ -165,7 +167,7 @@ impl Kernel {
     pub fn check(&self, buffers: &[&CubeTensor], groups: usize) -> Result<(), LaunchError> {
         self.check_shape(buffers.len(), groups)?;
         for (binding, buffer) in buffers.iter().enumerate() {
-            if !matches!(buffer.dtype, DType::F32 | DType::U32) {
+            if !is_bindable(buffer.dtype) {
                 return Err(LaunchError::Dtype {
                     kernel: self.name,
                     binding,
@@ -258,6 +260,11 @@ impl Kernel {
             KernelArguments::new().with_buffers(bindings),
         );
     }
+}
+
+/// Whether kernels can read values of this type: floats, words, and 16-bit floats two to a word.
+fn is_bindable(dtype: DType) -> bool {
+    matches!(dtype, DType::F32 | DType::U32 | DType::I32) || is_sixteen_bit(dtype)
 }
 
 /// Buffers of sizes that were uploaded before, by content; one a device.

@@ -5,6 +5,7 @@ use burn_cubecl::tensor::CubeTensor;
 use super::Sizes;
 use crate::launch::{contiguous, empty};
 use crate::linear::tiled::{Along, Layout, Tile, Tiled};
+use crate::sixteen_bit::Stored;
 
 /// `[N, T, D]`.
 pub(super) fn forward(
@@ -37,11 +38,13 @@ pub(super) fn forward(
             index: "matrix * info[4] + row * info[5] + depth".to_string(), // windows overlap
             along: Along::Depth,
             fours: fours([depth, sizes.len * sizes.channels, stride * sizes.channels]),
+            stored: Stored::F32,
         },
         b: Layout {
             index: "(matrix % info[6] * size.z + depth) * size.y + column".to_string(),
             along: Along::Rows,
             fours: fours([out]),
+            stored: Stored::F32,
         },
         matrices: ("info[3]", sizes.samples),
     }
@@ -81,11 +84,13 @@ pub(super) fn weight_gradient(
             index: format!("{sample} * info[4] + depth % info[6] * info[5] + row"),
             along: Along::Rows,
             fours: fours([depth, len * channels, stride * channels]),
+            stored: Stored::F32,
         },
         b: Layout {
             index: format!("({sample} * info[6] + depth % info[6]) * size.y + column"),
             along: Along::Rows,
             fours: fours([out]),
+            stored: Stored::F32,
         },
         matrices: ("info[3]", groups),
     }

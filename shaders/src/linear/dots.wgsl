@@ -1,7 +1,7 @@
 // C = A Bt + bias where one operand has few rows, as for one token or a few classes: 8 threads a row of the other operand,
 // which is read once. Both operands have their depth side by side, in fours.
-@group(0) @binding(0) var<storage, read_write> a: array<vec4<f32>>; // ({{ few }}, k)
-@group(0) @binding(1) var<storage, read_write> b: array<vec4<f32>>; // (many, k)
+@group(0) @binding(0) var<storage, read_write> a: array<{{ a_four }}>; // ({{ few }}, k)
+@group(0) @binding(1) var<storage, read_write> b: array<{{ b_four }}>; // (many, k)
 @group(0) @binding(2) var<storage, read_write> c: array<f32>; // one value for each pair of rows
 {{ bias_binding }}
 @group(0) @binding({{ info_binding }}) var<storage, read_write> info: array<u32>; // many, k / 4, distance in C of the few, of the many
@@ -22,9 +22,9 @@ fn main(
   var sum_@i = 0.0;
   //@ end
   for (var four = thread % 8u; four < fours; four += 8u) {
-    let value = b[at + four];
+    let value = {{ b_unpack }}(b[at + four]);
     //@ for i in 0..{{ few }}
-    sum_@i += dot(a[@iu * fours + four], value);
+    sum_@i += dot({{ a_unpack }}(a[@iu * fours + four]), value);
     //@ end
   }
   //@ for i in 0..{{ few }}

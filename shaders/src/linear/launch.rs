@@ -8,6 +8,7 @@ use super::select::{Product, select};
 use super::tiled::{self, Along, Layout, Tile, Tiled};
 use crate::column_sum;
 use crate::launch::{Kernel, contiguous, empty};
+use crate::sixteen_bit::Stored;
 
 /// A matrix that is multiplied, with how it lies in memory.
 pub(super) struct Operand {
@@ -38,21 +39,22 @@ fn tiled_product(
     [m, n, k]: [usize; 3],
 ) -> CubeTensor {
     let c = empty(&a.tensor, [m, n]);
-    let layout = |index, along, neighbours: usize| Layout {
+    let layout = |operand: &Operand, index, along, neighbours: usize| Layout {
         index,
         along,
         fours: neighbours.is_multiple_of(4),
+        stored: Stored::of(&operand.tensor),
     };
     Tiled {
         name: "linear product",
         tile: Tile::select(&c, 1, m, n),
         a: match a.transposed {
-            true => layout(a_index(a), Along::Rows, m),
-            false => layout(a_index(a), Along::Depth, k),
+            true => layout(a, a_index(a), Along::Rows, m),
+            false => layout(a, a_index(a), Along::Depth, k),
         },
         b: match b.transposed {
-            true => layout(b_index(b), Along::Depth, k),
-            false => layout(b_index(b), Along::Rows, n),
+            true => layout(b, b_index(b), Along::Depth, k),
+            false => layout(b, b_index(b), Along::Rows, n),
         },
         matrices: ("1u", 1),
     }
@@ -74,6 +76,8 @@ fn dots_product(
     const THREADS: u32 = 64;
     const ROWS: usize = THREADS as usize / 8;
     let c = empty(&a.tensor, [m, n]);
+    let [few_stored, many_stored] =
+        if m <= n { [a, b] } else { [b, a] }.map(|operand| Stored::of(&operand.tensor));
     let (few, many, operands, distances, column) = if m <= n {
         (m, n, [&a.tensor, &b.tensor, &c], [n, 1], "many")
     } else {
@@ -81,10 +85,17 @@ fn dots_product(
     };
     let kernel = Kernel::new(
         "linear product of few rows",
-        include_str!("dots.wgsl"),
+        concat!(
+            include_str!("../sixteen_bit/unpack.wgsl"),
+            include_str!("dots.wgsl")
+        ),
         THREADS,
     )
     .set("few", few)
+    .set("a_four", few_stored.four())
+    .set("a_unpack", few_stored.unpack())
+    .set("b_four", many_stored.four())
+    .set("b_unpack", many_stored.unpack())
     .workgroup_memory(few * THREADS as usize * 4);
     tiled::launch_biased(
         kernel,
@@ -187,8 +198,13 @@ pub(super) fn forward(x: CubeTensor, weight: CubeTensor, bias: Option<CubeTensor
     let mut shape = x.meta.shape().clone();
     let last = shape.num_dims() - 1;
     shape[last] = n;
+    let product = match (select([m, n, k], true), Stored::of(&weight)) {
+        // Burn's product does not read 16-bit floats beside f32.
+        (Product::Burn, Stored::F16 | Stored::BF16) => Product::Tiled,
+        (product, _) => product,
+    };
     let y = multiply(
-        select([m, n, k], true),
+        product,
         operand(x, false),
         operand(weight, true),
         bias.map(contiguous),

@@ -2,6 +2,7 @@
 
 mod cpu;
 mod launch;
+mod packed;
 pub mod reference;
 mod select;
 #[cfg(test)]
@@ -19,9 +20,12 @@ use burn_autodiff::grads::Gradients;
 use burn_autodiff::ops::{Backward, Ops, OpsKind};
 use burn_cubecl::CubeBackend;
 
+use crate::sixteen_bit::is_sixteen_bit;
+
 /// y = x Wᵀ + b. `x` is `[.., in]`, `weight` `[out, in]`, `bias` `[out]`; the result `[.., out]`.
 ///
-/// All dimensions but the last fold into rows. Tensors that are not of f32 take [`reference::linear`].
+/// All dimensions but the last fold into rows. A weight of 16-bit floats is unpacked inside the product where `in` is a multiple of
+/// four and nothing is differentiated, and widened first otherwise; it gets no gradient. Other types take [`reference::linear`].
 ///
 /// # Panics
 /// When the shapes disagree.
@@ -38,6 +42,9 @@ pub fn linear<const D: usize>(
         weight.dims(),
         x.dims()
     );
+    if is_sixteen_bit(weight.dtype()) {
+        return packed::linear(x, weight, bias);
+    }
     let f32 = x.dtype() == DType::F32
         && weight.dtype() == DType::F32
         && bias.as_ref().is_none_or(|bias| bias.dtype() == DType::F32);

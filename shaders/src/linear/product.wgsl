@@ -1,8 +1,8 @@
 // C = op(A) op(B) + bias: a square tile of C by a workgroup of 8 x 8, {{ rows }} x {{ rows }} values a thread.
 // One file serves x Wt + b, dy W and dyt x of the linear layer, and the convolution, which multiplies many matrices whose
 // rows overlap: the parameters a_index and b_index say where the element of a row (or column) and a depth lies.
-@group(0) @binding(0) var<storage, read_write> a: array<{{ a_type }}>; // (m, k), or (k, m), or windows of it
-@group(0) @binding(1) var<storage, read_write> b: array<{{ b_type }}>; // (n, k), or (k, n), for each matrix that needs its own
+@group(0) @binding(0) var<storage, read_write> a: array<{{ a_stored }}>; // (m, k), or (k, m), or windows of it
+@group(0) @binding(1) var<storage, read_write> b: array<{{ b_stored }}>; // (n, k), or (k, n), for each matrix that needs its own
 @group(0) @binding(2) var<storage, read_write> c: array<f32>; // (matrices, m, n)
 {{ bias_binding }}
 @group(0) @binding({{ info_binding }}) var<storage, read_write> info: array<u32>; // m, n, k, and what the indices need
@@ -25,13 +25,13 @@ var<workgroup> tile_b: array<vec4<f32>, TILE * ROW>;
 fn a_at(at_row: u32, at_depth: u32, size: vec3<u32>) -> {{ a_type }} {
   let row = min(at_row, size.x - 1u);
   let depth = min(at_depth, size.z - 1u);
-  return select({{ a_type }}(0.0), a[({{ a_index }}) / {{ a_width }}u], at_row < size.x && at_depth < size.z);
+  return select({{ a_type }}(0.0), {{ a_unpack }}(a[({{ a_index }}) / {{ a_width }}u]), at_row < size.x && at_depth < size.z);
 }
 
 fn b_at(at_column: u32, at_depth: u32, size: vec3<u32>) -> {{ b_type }} {
   let column = min(at_column, size.y - 1u);
   let depth = min(at_depth, size.z - 1u);
-  return select({{ b_type }}(0.0), b[({{ b_index }}) / {{ b_width }}u], at_column < size.y && at_depth < size.z);
+  return select({{ b_type }}(0.0), {{ b_unpack }}(b[({{ b_index }}) / {{ b_width }}u]), at_column < size.y && at_depth < size.z);
 }
 
 // A step of either operand into its tile; neighbouring threads read along the operand's memory.

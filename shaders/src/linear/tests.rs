@@ -1,7 +1,9 @@
+use burn::tensor::DType;
 use proptest::prelude::*;
 
 use super::{Product, linear, select};
 use crate::gradcheck::{places, values};
+use crate::sixteen_bit::tests::packed;
 
 /// c = a b for `[m, k]` by `[k, n]`.
 fn product(
@@ -273,5 +275,86 @@ proptest! {
     #[test]
     fn any_size(rows in 1usize..100, width_in in 1usize..100, width_out in 1usize..100, biased: bool, seed in 0u64..1000) {
         check(rows, width_in, width_out, biased, seed);
+    }
+}
+
+/// x Wᵀ + b with a weight of 16-bit floats, against f64 on the rounded weight.
+fn check_packed([rows, width_in, width_out]: [usize; 3], dtype: DType, biased: bool) {
+    // Sixteenths, exact in 16 bits.
+    let rounded = |values: Vec<f64>| -> Vec<f64> {
+        let values = values.into_iter();
+        values.map(|value| (value * 16.0).round() / 16.0).collect()
+    };
+    let (x, bias) = (values(rows * width_in, 1.0, 1), values(width_out, 1.0, 3));
+    let weight = rounded(values(width_out * width_in, 4.0, 2));
+    let y = product(
+        |i, d| x[i * width_in + d],
+        |d, j| weight[j * width_in + d],
+        [rows, width_out, width_in],
+    );
+    let added = |i: usize| if biased { bias[i % width_out] } else { 0.0 };
+    let y: Vec<f64> = y.iter().enumerate().map(|(i, y)| y + added(i)).collect();
+    for place in places() {
+        let w = packed(&place, &weight, [width_out, width_in], dtype);
+        let b = biased.then(|| place.tensor(&bias, [width_out]));
+        let out = linear(place.tensor(&x, [rows, width_in]), w, b);
+        let what = format!("{dtype:?} {rows} x {width_in} to {width_out}");
+        place.assert_close(&what, out, &y);
+    }
+}
+
+#[test]
+fn a_weight_of_16_bits_is_unpacked_inside_the_product() {
+    for (i, size) in [
+        // Few rows, few columns, tiles of 32 and 64, a depth that is no multiple of a step.
+        [1, 384, 70],
+        [8, 36, 21],
+        [130, 64, 2],
+        [30, 48, 50],
+        [70, 100, 130],
+        [257, 4, 65],
+        // Widened: the depth is no multiple of four.
+        [5, 6, 7],
+        [40, 33, 40],
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        for dtype in [DType::F16, DType::BF16] {
+            check_packed(size, dtype, i % 2 == 0);
+        }
+    }
+}
+
+#[test]
+fn what_is_subnormal_in_16_bits_is_off_by_less_than_its_own_size() {
+    let weight: Vec<f64> = (0..64).map(|i| f64::from(i - 32) * 2e-6).collect();
+    for place in places() {
+        let w = packed(&place, &weight, [1, 64], DType::F16);
+        let x = place.tensor(&[1.0; 64], [1, 64]);
+        let got: f64 = linear(x, w, None).into_scalar::<f32>().into();
+        let want = -32.0 * 2e-6;
+        assert!(
+            (got - want).abs() < 7e-5,
+            "{}: {got}, expected {want}",
+            place.name
+        );
+    }
+}
+
+#[test]
+fn a_weight_of_16_bits_passes_the_gradient_on_to_x() {
+    let (x, r) = (values(32, 1.0, 1), values(12, 1.0, 3));
+    let weight: Vec<f64> = (0..24).map(|i| f64::from(i % 7) / 8.0).collect();
+    let want = product(|i, d| r[i * 3 + d], |d, j| weight[d * 8 + j], [4, 8, 3]);
+    for place in places() {
+        let leaf = place.leaf(&x, [4, 8]);
+        let out = linear(
+            leaf.clone(),
+            packed(&place, &weight, [3, 8], DType::F16),
+            None,
+        );
+        let gradients = (out * place.tensor(&r, [4, 3]).autodiff()).sum().backward();
+        place.assert_close("dx", leaf.grad(&gradients).unwrap(), &want);
     }
 }

@@ -3,10 +3,14 @@
 use burn_cubecl::tensor::CubeTensor;
 
 use crate::launch::Kernel;
+use crate::sixteen_bit::Stored;
 use crate::tuning::Tuning;
 
 /// A square tile of the result by a workgroup.
-const WGSL: &str = include_str!("product.wgsl");
+const WGSL: &str = concat!(
+    include_str!("../sixteen_bit/unpack.wgsl"),
+    include_str!("product.wgsl")
+);
 /// Invocations of a workgroup, 8 x 8.
 const THREADS: u32 = 64;
 
@@ -18,6 +22,8 @@ pub(crate) struct Layout {
     pub(crate) along: Along,
     /// Whether four neighbours from a multiple of four on always are a vector: they are fetched as one.
     pub(crate) fours: bool,
+    /// Type of its values; those of 16 bits come in fours.
+    pub(crate) stored: Stored,
 }
 
 /// What neighbours in memory differ in.
@@ -89,18 +95,30 @@ impl Tiled {
             .set("matrices", self.matrices.0)
             .workgroup_memory(2 * size * (fours + 1) * 16 + 16);
         for (layout, names) in [
-            (&self.a, ["a_type", "a_width", "a_index", "a_bring"]),
-            (&self.b, ["b_type", "b_width", "b_index", "b_bring"]),
+            (
+                &self.a,
+                [
+                    "a_type", "a_width", "a_index", "a_bring", "a_stored", "a_unpack",
+                ],
+            ),
+            (
+                &self.b,
+                [
+                    "b_type", "b_width", "b_index", "b_bring", "b_stored", "b_unpack",
+                ],
+            ),
         ] {
-            let (kind, width) = match layout.fours {
-                true => ("vec4<f32>", 4),
-                false => ("f32", 1),
+            let (kind, width, stored) = match layout.fours {
+                true => ("vec4<f32>", 4, layout.stored.four()),
+                false => ("f32", 1, "f32"),
             };
             let values = [
                 kind.to_string(),
                 width.to_string(),
                 layout.index.clone(),
                 bring(&names[0][..1], layout),
+                stored.to_string(),
+                layout.stored.unpack().to_string(),
             ];
             for (name, value) in names.into_iter().zip(values) {
                 kernel = kernel.set(name, value);
