@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use burn::tensor::{Bytes, DType, Device, Int, Tensor, TensorData};
-use caldera_shaders::{Half, widen};
+use burn::tensor::{Bytes, DType, Device, Tensor, TensorData};
+use caldera_shaders::{is_gpu, widen};
 
 use super::StoredDtype;
 use super::dtype::to_f32;
@@ -11,7 +11,8 @@ use super::header::Entry;
 use crate::ModelError;
 use crate::layers::{BINDING_BYTES, Table};
 
-/// The float tensors of a file on a device, as f32. Of the others only the description is kept.
+/// The float tensors of a file on a device: those of 16 bits as they are where kernels read them so, the others as f32. Of tensors that
+/// are no floats only the description is kept.
 #[derive(Debug)]
 pub struct DeviceTensors {
     device: Device,
@@ -150,14 +151,20 @@ impl Gathering {
         let values = self.to_come.pop().unwrap_or(0);
         let words = std::mem::take(&mut self.words);
         self.filled = 0;
-        let halves = |words: Vec<u32>, half| {
-            let data = TensorData::new(words, [values.div_ceil(2)]);
-            let words = Tensor::<1, Int>::from_data(data, (device, DType::U32));
-            widen(words, values, half)
+        let halves = |words: Vec<u32>, dtype| {
+            // A last half word is padding.
+            let bytes = Bytes::from_elems(words);
+            let data = TensorData::from_bytes(bytes, [values.next_multiple_of(2)], dtype);
+            let packed = Tensor::<1>::from_data(data, (device, dtype));
+            // The twins on the CPU multiply f32.
+            match is_gpu(device) && values.is_multiple_of(2) {
+                true => packed,
+                false => widen(packed).slice([0..values]),
+            }
         };
         self.tensor.blocks.push(match self.tensor.dtype {
-            StoredDtype::F16 => halves(words, Half::F16),
-            StoredDtype::BF16 => halves(words, Half::BF16),
+            StoredDtype::F16 => halves(words, DType::F16),
+            StoredDtype::BF16 => halves(words, DType::BF16),
             StoredDtype::F32 => {
                 let bytes = Bytes::from_elems(words);
                 Tensor::from_data(TensorData::from_bytes(bytes, [values], DType::F32), device)

@@ -1,6 +1,7 @@
 //! The tree of named parameters, walked in the order of the forward pass.
 
 use burn::tensor::{Device, Gradients, Tensor};
+use caldera_shaders::widen;
 
 /// A parameter, by its number of dimensions.
 #[derive(Debug, Clone, Copy)]
@@ -46,9 +47,9 @@ impl ParameterRef<'_> {
         self.shape().iter().product()
     }
 
-    /// All elements in a row, on the inner device and outside of any graph.
+    /// All elements in a row as f32, on the inner device and outside of any graph.
     pub fn flat(&self) -> Tensor<1> {
-        any_rank!(ParameterRef, self, t => (*t).clone().without_autodiff().reshape([-1]))
+        any_rank!(ParameterRef, self, t => widen((*t).clone().without_autodiff().reshape([-1])))
     }
 
     /// Its gradient in a row, None where the loss does not depend on it.

@@ -1,6 +1,7 @@
 //! Parameters on the device, under the names that they have in the file.
 
 use burn::tensor::{Device, Tensor, TensorData};
+use caldera_shaders::widen;
 
 use super::{Init, LayerNorm, Linear, RmsNorm, Source, Table, Values, dotted};
 use crate::ModelError;
@@ -13,6 +14,7 @@ pub(crate) struct Parts<'a> {
 }
 
 impl Parts<'_> {
+    /// A parameter, as f32.
     pub fn tensor<const D: usize>(
         &mut self,
         name: &str,
@@ -25,6 +27,23 @@ impl Parts<'_> {
         })
     }
 
+    /// A matrix [out, in] that only [`linear`](caldera_shaders::linear) reads: 16-bit floats on the device are left as they are where
+    /// its products can unpack them.
+    pub fn matrix(
+        &mut self,
+        name: &str,
+        shape: [usize; 2],
+        init: Init,
+    ) -> Result<Tensor<2>, ModelError> {
+        Ok(match self.source.values(name, &shape, init)? {
+            Values::Host(values) => Tensor::from_data(TensorData::new(values, shape), self.device),
+            Values::Device(mut blocks) if blocks.len() == 1 => {
+                readable(blocks.remove(0).reshape(shape))
+            }
+            Values::Device(blocks) => joined(blocks).reshape(shape),
+        })
+    }
+
     /// A linear layer of shape [out, in]; a fresh bias is 0.
     pub fn linear(
         &mut self,
@@ -33,7 +52,7 @@ impl Parts<'_> {
         init: Init,
         bias: bool,
     ) -> Result<Linear, ModelError> {
-        let weight = self.tensor(&dotted(name, "weight"), [out, input], init)?;
+        let weight = self.matrix(&dotted(name, "weight"), [out, input], init)?;
         let bias = match bias {
             true => Some(self.tensor(&dotted(name, "bias"), [out], Init::Zeros)?),
             false => None,
@@ -78,7 +97,7 @@ impl Parts<'_> {
             Values::Device(blocks) if has_rows(&blocks, &sizes, width) => {
                 let blocks = blocks.into_iter().zip(sizes);
                 blocks
-                    .map(|(block, rows)| block.reshape([rows, width]))
+                    .map(|(block, rows)| readable(block.reshape([rows, width])))
                     .collect()
             }
             Values::Device(blocks) => joined(blocks)
@@ -89,11 +108,20 @@ impl Parts<'_> {
     }
 }
 
-/// Blocks of a parameter as one.
-fn joined(mut blocks: Vec<Tensor<1>>) -> Tensor<1> {
+/// Blocks of a parameter as one, as f32.
+fn joined(blocks: Vec<Tensor<1>>) -> Tensor<1> {
+    let mut blocks: Vec<_> = blocks.into_iter().map(widen).collect();
     match blocks.len() {
         1 => blocks.remove(0),
         _ => Tensor::cat(blocks, 0),
+    }
+}
+
+/// The matrix itself where kernels can unpack its rows, else as f32: four values are read at once.
+fn readable(matrix: Tensor<2>) -> Tensor<2> {
+    match matrix.dims()[1].is_multiple_of(4) {
+        true => matrix,
+        false => widen(matrix),
     }
 }
 

@@ -1,8 +1,8 @@
 //! Tables with a row for every token, in blocks of rows: WebGPU binds 128 MiB at most, and the table of a small
 //! Pythia is already larger.
 
-use burn::tensor::{Device, Int, Tensor, module};
-use caldera_shaders::linear;
+use burn::tensor::{Device, Int, Tensor};
+use caldera_shaders::{embedding, linear};
 
 use super::{ParameterMut, ParameterRef, Walk};
 
@@ -38,12 +38,17 @@ impl Table {
         self.blocks[0].device()
     }
 
+    /// Whether gradients are recorded for it.
+    pub fn is_tracked(&self) -> bool {
+        self.blocks[0].is_tracked()
+    }
+
     /// Rows of ids [B, L] as [B, L, width].
     ///
     /// Ids must be below the number of rows.
     pub fn look_up(&self, ids: Tensor<2, Int>) -> Tensor<3> {
         if let [whole] = self.blocks.as_slice() {
-            return module::embedding(whole.clone(), ids);
+            return embedding(whole.clone(), ids);
         }
         let [b, l] = ids.dims();
         let mut first = 0;
@@ -56,7 +61,7 @@ impl Table {
                 .clone()
                 .lower_elem(0)
                 .bool_or(local.clone().greater_elem(last));
-            let found = module::embedding(block.clone(), local.clamp(0, last));
+            let found = embedding(block.clone(), local.clamp(0, last));
             found.mask_fill(elsewhere.reshape([b, l, 1]).expand([b, l, width]), 0.0)
         });
         parts

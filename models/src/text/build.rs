@@ -3,7 +3,7 @@
 use super::config::{Family, Sharing, TextConfig};
 use super::layers::{Attention, Embeddings, Encoder, Head, Layer};
 use crate::ModelError;
-use crate::layers::{Init, LayerNorm, Linear, Parts, dotted};
+use crate::layers::{BINDING_BYTES, Init, LayerNorm, Linear, Parts, dotted};
 
 /// Puts a model's parts together from a source.
 pub(crate) struct Builder<'a> {
@@ -32,10 +32,11 @@ impl Builder<'_> {
         };
         let name = |part: &str| dotted(name, part);
         Ok(Embeddings {
-            words: self.parts.tensor(
+            words: self.parts.table(
                 &name("word_embeddings.weight"),
                 [c.vocab_size, c.hidden_size],
                 padded,
+                BINDING_BYTES,
             )?,
             positions: self.parts.tensor(
                 &name("position_embeddings.weight"),

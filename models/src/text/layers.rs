@@ -4,13 +4,13 @@ use burn::tensor::{Int, Tensor, module};
 use caldera_shaders::{Lengths, linformer_attention, softmax_attention};
 
 use super::config::TextConfig;
-use crate::layers::{LayerNorm, Linear, Walk, dropout, parameters};
+use crate::layers::{LayerNorm, Linear, Table, Walk, dropout, parameters};
 
 /// The three tables and the norm over their sum.
 #[derive(Debug, Clone)]
 pub(crate) struct Embeddings {
     /// [vocab_size, H]
-    pub words: Tensor<2>,
+    pub words: Table,
     /// [max_position_embeddings, H]
     pub positions: Tensor<2>,
     /// [type_vocab_size, H]
@@ -44,8 +44,8 @@ impl Embeddings {
         eps: f64,
     ) -> Tensor<3> {
         let [_, length] = ids.dims();
-        let [_, hidden] = self.words.dims();
-        let words = module::embedding(self.words.clone(), ids.clone());
+        let [_, hidden] = self.positions.dims();
+        let words = self.words.look_up(ids.clone());
         // Only where gradients are recorded does the padding row need its protection.
         let real = self
             .words

@@ -32,6 +32,12 @@ use crate::{Checkpoint, ModelError};
 use build::Builder;
 use layers::Head;
 
+/// Whether a tensor of a text model's file is its token table, which is held in blocks of rows like those of
+/// [`language`](crate::language::is_token_table).
+pub fn is_token_table(tensor: &str) -> bool {
+    tensor.ends_with("embeddings.word_embeddings.weight")
+}
+
 /// A BERT or RoBERTa, bare or for sequence classification, with softmax or Linformer attention.
 #[derive(Debug, Clone)]
 pub struct TextModel {

@@ -3,10 +3,10 @@
 use std::{collections::BTreeMap, rc::Rc};
 
 use caldera_models::checkpoint::SIDE_FILES;
-use caldera_models::language::is_token_table;
 use caldera_models::pair::WEIGHTS;
 use caldera_models::{
-    Checkpoint, DeviceTensors, ModelError, Pair, PairSide, TextTokenizer, WeightStream,
+    Checkpoint, DeviceTensors, ModelError, Pair, PairSide, TextTokenizer, WeightStream, language,
+    text,
 };
 use js_sys::{Object, Uint8Array};
 use wasm_bindgen::prelude::*;
@@ -98,11 +98,16 @@ impl Engine {
         let side = loading.side;
         let (loaded, facts) = self.put_together(loading)?;
         self.settle().await?;
-        // What the widening of 16-bit weights took goes back.
+        // What was widened to f32 leaves its 16 bits behind: they go back.
         self.device.memory_cleanup();
         self.models.borrow_mut().insert(side.folder(), loaded);
         Ok(facts)
     }
+}
+
+/// Whether a tensor is held in blocks of rows, so that it may be larger than the adapter binds.
+fn in_blocks(tensor: &str) -> bool {
+    language::is_token_table(tensor) || text::is_token_table(tensor)
 }
 
 fn nothing_begun() -> JsError {
@@ -196,7 +201,7 @@ impl Engine {
     fn check_limits(&self, tensors: &DeviceTensors, side: PairSide) -> Result<(), JsError> {
         for (name, shape) in tensors.shapes() {
             let bytes = 4 * shape.iter().product::<usize>() as u64;
-            if self.gpu && bytes > self.max_binding && !is_token_table(name) {
+            if self.gpu && bytes > self.max_binding && !in_blocks(name) {
                 return Err(refuse(format!(
                     "{}/{WEIGHTS}: tensor `{name}` takes {} MiB, and this adapter binds at most {} MiB at once. \
                      Try the CPU engine",

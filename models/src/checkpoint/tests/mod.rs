@@ -1,5 +1,6 @@
 //! Folders in and out, and every way in which a file can be bad.
 
+mod sixteen_bit;
 mod stream;
 
 use std::path::{Path, PathBuf};
