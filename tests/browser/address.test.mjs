@@ -295,10 +295,12 @@ describe('what does not fit is refused before it is downloaded', () => {
     assert.match(await page.getByTestId('adapter').innerText(), /CPU engine/);
   }));
 
-  test('a language model’s token table may be larger: the engine holds it in blocks', async () => {
-    const files = largePair(600_000, makeLanguagePair({ name: 'large' }), 'embed_out.weight');
-    await refuses({ webgpu: true, files }, (page) => page.getByRole('button', { name: /^Download 2\.\d GB$/ }).waitFor());
-  });
+  for (const [table, make] of [['embed_out.weight', makeLanguagePair], ['bert.embeddings.word_embeddings.weight', makePair]]) {
+    test(`a token table may be larger (${table}): the engine holds it in blocks`, async () => {
+      const files = largePair(600_000, make({ name: 'large' }), table);
+      await refuses({ webgpu: true, files }, (page) => page.getByRole('button', { name: /^Download 2\.\d GB$/ }).waitFor());
+    });
+  }
 
   test('a large one is downloaded after a word, with its size said before', () => refuses({ webgpu: false, rows: 60_000 }, async (page) => {
     assert.match(await settled(page), /“localhost:\d+\/pair” holds 247\sMB\. It is downloaded once and kept on this device\./);

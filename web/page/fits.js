@@ -7,7 +7,7 @@ const SPARE = 2 ** 29;
 const LONGEST_HEADER = 8 << 20;
 const SIDES = ['transformer', 'linear'];
 /** The engine holds these in blocks of rows (`is_token_table`), so that they need not be bound whole. */
-const TOKEN_TABLES = ['gpt_neox.embed_in.weight', 'embed_out.weight', 'backbone.embeddings.weight', 'lm_head.weight'];
+const TOKEN_TABLE = /^(gpt_neox\.embed_in|embed_out|backbone\.embeddings|lm_head|.*embeddings\.word_embeddings)\.weight$/;
 
 const mib = (bytes) => Math.ceil(bytes / 2 ** 20).toLocaleString('en-US');
 const gb = (bytes) => (bytes / 1e9).toFixed(1);
@@ -54,7 +54,7 @@ export async function refuseUnfit(source, adapter) {
   }
   const most = Math.min(adapter.limits.maxStorageBufferBindingSize, adapter.limits.maxBufferSize);
   for (const { path, tensors } of models) {
-    const large = tensors.find(({ name, bytes }) => bytes > most && !TOKEN_TABLES.includes(name));
+    const large = tensors.find(({ name, bytes }) => bytes > most && !TOKEN_TABLE.test(name));
     if (!large) continue;
     const way = fitsMemory ? 'The CPU engine has no such limit.' : 'It is too large for the CPU engine as well; take a smaller pair.';
     throw Object.assign(

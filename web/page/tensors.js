@@ -1,8 +1,8 @@
 // A model's weights on their way from a source into the engine: in pieces, so that the file never lies in memory whole.
 import { Changed, DownloadError } from './download.js';
 
-/** After so many bytes the device gets time to take them, or the browser would hold what waits. */
-const SETTLE_BYTES = 32 << 20;
+/** After so many bytes the device gets time to take them: what waits for it lies in the wasm memory, which never shrinks. */
+const SETTLE_BYTES = 8 << 20;
 
 /**
  * Feeds a stream of `size` bytes to the engine; `file` is named in messages, `report` hears the bytes so far. A shorter

@@ -219,7 +219,7 @@ function speechShapes({ hidden, layers, wide, mamba, labels }) {
 }
 
 /** A pair of speech models: a Wav2Vec2 and a student of it with bidirectional Mamba-2, both of random weights; with `labels` they classify. */
-export function makeSpeechPair({ name = 'digits', hidden = 32, layers = 2, wide = 64, rate = 8000, labels = null } = {}) {
+export function makeSpeechPair({ name = 'digits', hidden = 32, layers = 2, wide = 64, rate = 8000, labels = null, dtype = 'F32' } = {}) {
   const { dim, kernels, strides } = FEATURES;
   const config = {
     architectures: [labels ? 'Wav2Vec2ForSequenceClassification' : 'Wav2Vec2ForCTC'], model_type: 'wav2vec2', hidden_size: hidden, num_hidden_layers: layers,
@@ -232,7 +232,7 @@ export function makeSpeechPair({ name = 'digits', hidden = 32, layers = 2, wide 
   const files = {};
   for (const [side, sizes] of [['transformer', null], ['linear', mamba]]) {
     files[`${side}/config.json`] = Buffer.from(JSON.stringify({ ...config, ...(sizes ? { caldera: { mixer: 'bimamba2', ...sizes } } : {}) }, null, 2));
-    files[`${side}/model.safetensors`] = safetensors(speechShapes({ hidden, layers, wide, mamba: sizes, labels }));
+    files[`${side}/model.safetensors`] = safetensors(speechShapes({ hidden, layers, wide, mamba: sizes, labels }), dtype);
     files[`${side}/preprocessor_config.json`] = Buffer.from(JSON.stringify({ feature_extractor_type: 'Wav2Vec2FeatureExtractor', sampling_rate: rate, do_normalize: true, return_attention_mask: true }));
     if (!labels) files[`${side}/vocab.json`] = Buffer.from(JSON.stringify(CHARACTERS));
   }
