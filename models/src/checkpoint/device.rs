@@ -159,7 +159,7 @@ impl Gathering {
             // The twins on the CPU multiply f32.
             match is_gpu(device) && values.is_multiple_of(2) {
                 true => packed,
-                false => widen(packed).slice([0..values]),
+                false => widen(packed).narrow(0, 0, values),
             }
         };
         self.tensor.blocks.push(match self.tensor.dtype {
