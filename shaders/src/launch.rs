@@ -18,8 +18,6 @@ use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::{CubeCount, CubeDim, KernelId};
 use cubecl::server::{Handle, KernelArguments};
 
-use crate::sixteen_bit::is_sixteen_bit;
-
 /// Invocations of a workgroup under WebGPU's default limits.
 pub const MAX_INVOCATIONS: u32 = 256;
 /// Bytes of workgroup memory under WebGPU's default limits.
@@ -99,7 +97,7 @@ pub enum LaunchError {
         /// Workgroups asked for.
         found: usize,
     },
-    /// A tensor is neither of floats of 32 or 16 bits nor of words.
+    /// A tensor is neither of 32-bit floats nor of words, nor of what the kernel says that it reads.
     #[error(
         "kernel {kernel}, binding {binding}: expected F32, found {found}; cast the tensor before"
     )]
@@ -123,6 +121,7 @@ pub struct Kernel {
     template: &'static str,
     threads: u32,
     workgroup_memory: usize,
+    reads: &'static [DType],
     parameters: Vec<(&'static str, String)>,
 }
 
@@ -134,6 +133,7 @@ impl Kernel {
             template,
             threads,
             workgroup_memory: 0,
+            reads: &[],
             parameters: vec![("threads", threads.to_string())],
         }
     }
@@ -141,6 +141,12 @@ impl Kernel {
     /// Sets a parameter of the template.
     pub fn set(mut self, parameter: &'static str, value: impl ToString) -> Self {
         self.parameters.push((parameter, value.to_string()));
+        self
+    }
+
+    /// Declares what the kernel reads besides floats and words of 32 bits.
+    pub fn reads(mut self, dtypes: &'static [DType]) -> Self {
+        self.reads = dtypes;
         self
     }
 
@@ -167,7 +173,9 @@ impl Kernel {
     pub fn check(&self, buffers: &[&CubeTensor], groups: usize) -> Result<(), LaunchError> {
         self.check_shape(buffers.len(), groups)?;
         for (binding, buffer) in buffers.iter().enumerate() {
-            if !is_bindable(buffer.dtype) {
+            if !matches!(buffer.dtype, DType::F32 | DType::U32)
+                && !self.reads.contains(&buffer.dtype)
+            {
                 return Err(LaunchError::Dtype {
                     kernel: self.name,
                     binding,
@@ -216,7 +224,7 @@ impl Kernel {
         Ok(())
     }
 
-    /// Launches `groups` workgroups. Bindings are `buffers` in their order (contiguous, f32 or [`words`]), then `info`.
+    /// Launches `groups` workgroups. Bindings are `buffers` in their order (contiguous, f32, [`words`] or what the kernel [reads](Self::reads)), then `info`.
     ///
     /// The shader finds its group with `group_id.y * num_workgroups.x + group_id.x` and must ignore indices from `groups`
     /// up: past 65,535 the groups are folded into two dimensions and may be a few too many. Nothing happens for 0 groups.
@@ -260,11 +268,6 @@ impl Kernel {
             KernelArguments::new().with_buffers(bindings),
         );
     }
-}
-
-/// Whether kernels can read values of this type: floats, words, and 16-bit floats two to a word.
-fn is_bindable(dtype: DType) -> bool {
-    matches!(dtype, DType::F32 | DType::U32 | DType::I32) || is_sixteen_bit(dtype)
 }
 
 /// Buffers of sizes that were uploaded before, by content; one a device.

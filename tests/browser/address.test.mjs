@@ -247,8 +247,8 @@ describe('a pair on another site', () => {
   });
 });
 
-/** A pair whose weights, by their headers and by pair.json, hold a token table of `rows` x 1024; only the headers are there. */
-function largePair(rows, files = makePair({ name: 'large' }), table = 'bert.embeddings.word_embeddings.weight') {
+/** A pair whose weights, by their headers and by pair.json, hold a table of `rows` x 1024; only the headers are there. */
+function largePair(rows, files = makePair({ name: 'large' }), table = 'bert.embeddings.position_embeddings.weight') {
   const about = JSON.parse(files['pair.json']);
   const weights = files[MODEL];
   const length = Number(weights.readBigUInt64LE(0));
@@ -289,7 +289,7 @@ describe('what does not fit is refused before it is downloaded', () => {
   }));
 
   test('a tensor beyond the adapter’s limits, on WebGPU; the CPU engine takes over', () => refuses({ webgpu: true, rows: 600_000 }, async (page) => {
-    assert.match(await settled(page, ['error']), /transformer\/model\.safetensors: tensor `bert\.embeddings\.word_embeddings\.weight` takes 2,344 MiB .*binds at most [\d,]+ MiB at once\. The CPU engine has no such limit\./);
+    assert.match(await settled(page, ['error']), /transformer\/model\.safetensors: tensor `bert\.embeddings\.position_embeddings\.weight` takes 2,344 MiB .*binds at most [\d,]+ MiB at once\. The CPU engine has no such limit\./);
     await page.locator('#retry-cpu').click();
     await page.getByRole('button', { name: 'Download 2.5 GB' }).waitFor();
     assert.match(await page.getByTestId('adapter').innerText(), /CPU engine/);

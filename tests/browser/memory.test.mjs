@@ -139,7 +139,7 @@ for (const engine of ['cpu', 'webgpu']) {
       const after = await held();
       const files = ['transformer', 'linear'].reduce((sum, side) => sum + large[`${side}/model.safetensors`].length, 0);
       const grown = after.wasm_bytes - before.wasm_bytes;
-      // 1024 x 256 halves, as words and once more as f32; the CPU engine keeps all weights as f32.
+      // 1024 x 256 halves and, on the CPU engine, once more as f32: it keeps all weights so.
       const largest = 1024 * 256 * 6;
       const kept = engine === 'cpu' ? 2 * files : 0;
       console.log(`${engine}: ${files} bytes of files, wasm memory grew by ${grown} to ${after.wasm_bytes}`);

@@ -7,7 +7,7 @@
 
 The two programs take turns (round by round), so that a machine whose speed drifts slows both alike; the figure is the
 median over rounds of the ratio caldera / PyTorch. A training step is forward, cross entropy, backward, clipping to norm 1
-and AdamW on every parameter, dropout on in both. PyTorch is no dependency of the project: this script is its only use.
+and AdamW on every parameter, dropout on in both. PyTorch is no dependency of the project: only the scripts of this folder use it.
 """
 import argparse
 import json

@@ -88,14 +88,14 @@ impl ParameterMut<'_> {
         any_rank!(ParameterMut, self, t => **t = t.clone().without_autodiff());
     }
 
-    /// Makes it a leaf that keeps its gradient.
+    /// Makes it a leaf that keeps its gradient, as f32.
     pub(crate) fn make_trainable(&mut self) {
-        any_rank!(ParameterMut, self, t => **t = as_leaf(t.clone().without_autodiff(), true, true));
+        any_rank!(ParameterMut, self, t => **t = as_leaf(widen(t.clone().without_autodiff()), true, true));
     }
 
-    /// Puts it on the autodiff device without a gradient.
+    /// Puts it on the autodiff device without a gradient, as f32.
     pub(crate) fn make_constant(&mut self) {
-        any_rank!(ParameterMut, self, t => **t = as_leaf(t.clone().without_autodiff(), true, false));
+        any_rank!(ParameterMut, self, t => **t = as_leaf(widen(t.clone().without_autodiff()), true, false));
     }
 
     /// Moves it; autodiff as `device` says, gradients kept only if they were.

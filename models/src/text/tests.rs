@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
+use crate::layers::Table;
 use crate::{ConvertOptions, StoredTensor, convert};
 
 fn fixture(name: &str) -> PathBuf {
@@ -358,6 +359,46 @@ fn training_sees_every_parameter_but_padding_rows() {
     });
     let frozen = model.frozen();
     assert!(!frozen.device().is_autodiff());
+}
+
+/// The model with its token table in blocks of so many rows, as larger tables lie.
+fn in_blocks(mut model: TextModel, rows: &[usize]) -> TextModel {
+    let mut blocks = Vec::new();
+    model.visit(&mut |name, parameter| {
+        if let ParameterRef::Two(table) = parameter
+            && name.ends_with("word_embeddings.weight")
+        {
+            blocks = table.clone().split_with_sizes(rows.to_vec(), 0);
+        }
+    });
+    model.encoder.embeddings.words = Table::new(blocks);
+    model
+}
+
+#[test]
+fn a_token_table_in_blocks_is_the_same_table() {
+    let ids = [sample(9, 200, 1), vec![4, 0, 199, 70, 71, 69]];
+    // Logits, and the gradient of the table; the padding token's row, which gets none, lies in the first block.
+    let run = |model: TextModel| {
+        let model = model.trainable();
+        let batch = TextBatch::new(&ids, None, 1, &model.device());
+        let out = model.forward(&batch, &ForwardOptions::default());
+        let logits = out.logits.unwrap();
+        let gradients = logits.clone().square().sum().backward();
+        let mut of_table = Vec::new();
+        model.visit(&mut |name, parameter| {
+            if name.contains("word_embeddings.weight") {
+                of_table.extend(values(parameter.grad(&gradients).unwrap()));
+            }
+        });
+        (values(logits), of_table)
+    };
+    let whole = load("roberta-tiny");
+    let rows = whole.config.vocab_size;
+    let split = in_blocks(whole.clone(), &[70, 1, rows - 71]);
+    let saved = |model: &TextModel| model.to_checkpoint().unwrap().tensors;
+    assert!(saved(&split) == saved(&whole));
+    assert_eq!(run(split), run(whole));
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The lookup on the GPU.
 
+use burn::tensor::DType;
 use burn_cubecl::tensor::CubeTensor;
 
 use crate::launch::{Kernel, contiguous, empty};
@@ -20,6 +21,7 @@ pub(super) fn forward(table: CubeTensor, ids: CubeTensor) -> CubeTensor {
     let fours = batch * length * width / 4;
     let stored = Stored::of(&table);
     Kernel::new("embedding", ROWS, THREADS)
+        .reads(&[DType::F16, DType::BF16, DType::I32])
         .set("four", stored.four())
         .set("unpack", stored.unpack())
         .launch(

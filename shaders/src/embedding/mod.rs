@@ -7,7 +7,7 @@ mod tests;
 use burn::backend::ops::ModuleOps;
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, Dispatch, Flex, backend_extension};
-use burn::tensor::{DType, Int, Tensor, module};
+use burn::tensor::{Int, IntDType, Tensor, module};
 use burn_cubecl::CubeBackend;
 
 use crate::sixteen_bit::{WidenOps, is_sixteen_bit, widen};
@@ -20,8 +20,8 @@ pub fn embedding(table: Tensor<2>, ids: Tensor<2, Int>) -> Tensor<3> {
     if !is_sixteen_bit(table.dtype()) {
         return module::embedding(table, ids);
     }
-    let readable = table.dims()[1].is_multiple_of(4) && ids.dtype() == DType::I32;
-    if !readable || ids.dims().contains(&0) {
+    let ids = ids.without_autodiff().cast(IntDType::I32);
+    if !table.dims()[1].is_multiple_of(4) || ids.dims().contains(&0) {
         return module::embedding(widen(table), ids);
     }
     let table = table.without_autodiff().into_dispatch();

@@ -36,3 +36,14 @@ fn rows_of_any_table_come_out_exactly() {
         }
     }
 }
+
+#[test]
+fn ids_of_a_batch_for_training_are_taken_too() {
+    let table: Vec<f64> = (0..12).map(f64::from).collect();
+    for place in places() {
+        let table = packed(&place, &table, [3, 4], DType::F16);
+        let wanted = ids(&place, &[2, 0], [1, 2]).to_device(&place.device.clone().autodiff());
+        let got = embedding(table, wanted);
+        place.assert_close("rows", got, &[8.0, 9.0, 10.0, 11.0, 0.0, 1.0, 2.0, 3.0]);
+    }
+}

@@ -8,7 +8,7 @@ use super::select::{Product, select};
 use super::tiled::{self, Along, Layout, Tile, Tiled};
 use crate::column_sum;
 use crate::launch::{Kernel, contiguous, empty};
-use crate::sixteen_bit::Stored;
+use crate::sixteen_bit::{SIXTEEN_BIT, Stored};
 
 /// A matrix that is multiplied, with how it lies in memory.
 pub(super) struct Operand {
@@ -91,6 +91,7 @@ fn dots_product(
         ),
         THREADS,
     )
+    .reads(SIXTEEN_BIT)
     .set("few", few)
     .set("a_four", few_stored.four())
     .set("a_unpack", few_stored.unpack())

@@ -42,7 +42,7 @@ pub fn linear<const D: usize>(
         weight.dims(),
         x.dims()
     );
-    if is_sixteen_bit(weight.dtype()) {
+    if x.dtype() == DType::F32 && is_sixteen_bit(weight.dtype()) {
         return packed::linear(x, weight, bias);
     }
     let f32 = x.dtype() == DType::F32

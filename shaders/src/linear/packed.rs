@@ -2,26 +2,25 @@
 
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Dispatch, Flex, backend_extension};
-use burn::tensor::{DType, Tensor};
+use burn::tensor::Tensor;
 use burn_cubecl::CubeBackend;
 
 use super::{LinearOps, launch};
 use crate::sixteen_bit::{WidenOps, widen};
 
-/// [`linear`](super::linear) with a weight of 16-bit floats.
+/// [`linear`](super::linear) of an f32 `x` with a weight of 16-bit floats.
 pub(super) fn linear<const D: usize>(
     x: Tensor<D>,
     weight: Tensor<2>,
     bias: Option<Tensor<1>>,
 ) -> Tensor<D> {
     let [width_out, width_in] = weight.dims();
+    let bias = bias.map(widen);
     let autodiff = x.is_autodiff() || bias.as_ref().is_some_and(Tensor::is_autodiff);
-    let f32 =
-        x.dtype() == DType::F32 && bias.as_ref().is_none_or(|bias| bias.dtype() == DType::F32);
     let empty = x.dims().contains(&0) || width_out == 0;
-    if autodiff || !f32 || empty || !width_in.is_multiple_of(4) {
-        let wide = widen(weight);
-        return super::linear(x, if autodiff { wide.autodiff() } else { wide }, bias);
+    if autodiff || empty || !width_in.is_multiple_of(4) {
+        // Outside of any graph the weight is a constant of the product.
+        return super::linear(x, widen(weight), bias);
     }
     let (x, weight) = (x.into_dispatch(), weight.without_autodiff().into_dispatch());
     Tensor::from_dispatch(match bias {

@@ -3,7 +3,7 @@
 use burn_cubecl::tensor::CubeTensor;
 
 use crate::launch::Kernel;
-use crate::sixteen_bit::Stored;
+use crate::sixteen_bit::{SIXTEEN_BIT, Stored};
 use crate::tuning::Tuning;
 
 /// A square tile of the result by a workgroup.
@@ -89,6 +89,7 @@ impl Tiled {
         // 64 threads bring a block of 4 x 4 each: 32 x 32 or 64 x 16 of an operand.
         let fours = 256 / size;
         let mut kernel = Kernel::new(self.name, WGSL, THREADS)
+            .reads(SIXTEEN_BIT)
             .set("tile", size)
             .set("rows", size / 8)
             .set("fours", fours)

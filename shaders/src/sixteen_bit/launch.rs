@@ -3,6 +3,7 @@
 use burn::tensor::DType;
 use burn_cubecl::tensor::CubeTensor;
 
+use super::SIXTEEN_BIT;
 use crate::launch::{Kernel, contiguous, empty};
 
 const THREADS: u32 = 256;
@@ -18,10 +19,12 @@ pub(super) fn widen(x: CubeTensor) -> CubeTensor {
         DType::BF16 => ("widen bf16", BF16),
         _ => ("widen f16", F16),
     };
-    Kernel::new(name, template, THREADS).launch(
-        &[&x, &wide],
-        &[values as u32],
-        values.div_ceil(2).div_ceil(THREADS as usize),
-    );
+    Kernel::new(name, template, THREADS)
+        .reads(SIXTEEN_BIT)
+        .launch(
+            &[&x, &wide],
+            &[values as u32],
+            values.div_ceil(2).div_ceil(THREADS as usize),
+        );
     wide
 }

@@ -16,9 +16,12 @@ use burn::backend::{Backend, Dispatch, Flex, backend_extension};
 use burn::tensor::{DType, Tensor};
 use burn_cubecl::CubeBackend;
 
+/// The types of 16-bit floats.
+pub(crate) const SIXTEEN_BIT: &[DType] = &[DType::F16, DType::BF16];
+
 /// Whether values of this type are 16-bit floats.
 pub fn is_sixteen_bit(dtype: DType) -> bool {
-    matches!(dtype, DType::F16 | DType::BF16)
+    SIXTEEN_BIT.contains(&dtype)
 }
 
 /// 16-bit floats as f32, exactly: subnormals, infinities and NaN are kept. Other tensors are given back as they are.

@@ -61,11 +61,14 @@ fn agree<M: Parameters>(
     let (got, want) = (values(answer(&narrow, &gpu)), values(answer(&wide, &cpu)));
     let apart = relative_rms(&got, &want);
     assert!(apart < 1e-4, "{name}: relative RMS {apart:e}");
-    // And they go out as they came.
+    // They go out as they came, and train as f32.
+    let mut stored = Vec::new();
+    wide.visit(&mut |_, parameter| stored.push(values(parameter.flat())));
+    let mut stored = stored.into_iter();
     narrow.visit(&mut |name, parameter| {
-        let flat = parameter.flat();
-        assert_eq!(flat.dtype(), DType::F32, "{name}");
+        assert_eq!(Some(values(parameter.flat())), stored.next(), "{name}");
     });
+    assert_eq!(share_packed(&narrow.trainable()), 0.0, "{name}");
 }
 
 #[test]

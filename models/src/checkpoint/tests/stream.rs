@@ -1,6 +1,7 @@
 //! Files that arrive in pieces.
 
-use burn::tensor::Device;
+use burn::tensor::{Device, DeviceKind};
+use caldera_shaders::widen;
 use half::{bf16, f16};
 
 use super::*;
@@ -12,7 +13,16 @@ const FILE: &str = "dir/model.safetensors";
 
 /// What becomes of a file that arrives in pieces of `piece` bytes.
 fn streamed(bytes: &[u8], size: u64, piece: usize) -> Result<DeviceTensors, ModelError> {
-    let mut stream = WeightStream::new(FILE, size, &Device::flex());
+    streamed_to(&Device::flex(), bytes, size, piece)
+}
+
+fn streamed_to(
+    device: &Device,
+    bytes: &[u8],
+    size: u64,
+    piece: usize,
+) -> Result<DeviceTensors, ModelError> {
+    let mut stream = WeightStream::new(FILE, size, device);
     for part in bytes.chunks(piece) {
         stream.push(part)?;
     }
@@ -25,7 +35,12 @@ fn message(bytes: &[u8], size: usize, piece: usize) -> String {
 
 fn values(tensors: &DeviceTensors, name: &str) -> Vec<f32> {
     let blocks = tensors.get(name).unwrap().blocks.iter();
-    let values = blocks.map(|block| block.clone().into_data().try_to_vec::<f32>().unwrap());
+    let values = blocks.map(|block| {
+        widen(block.clone())
+            .into_data()
+            .try_to_vec::<f32>()
+            .unwrap()
+    });
     values.collect::<Vec<_>>().concat()
 }
 
@@ -87,8 +102,12 @@ fn floats_of_any_width_arrive_as_f32_and_whole_numbers_are_left_aside() {
     data.extend(bf16::from_f32(-2.5).to_le_bytes());
     data.extend(7i64.to_le_bytes());
     let bytes = container(header, &data);
-    for piece in 1..20 {
-        let found = streamed(&bytes, bytes.len() as u64, piece).unwrap();
+    let gpu = Device::wgpu(DeviceKind::DefaultDevice);
+    for (device, piece) in (1..20)
+        .map(|piece| (Device::flex(), piece))
+        .chain([(gpu, 5)])
+    {
+        let found = streamed_to(&device, &bytes, bytes.len() as u64, piece).unwrap();
         assert_eq!(values(&found, "d"), [0.5, -3.0]);
         let halves = [1.5, 2f32.powi(-24), f32::NEG_INFINITY];
         assert_eq!(values(&found, "h"), halves);
