@@ -13,10 +13,10 @@ var<workgroup> sums: array<f32, {{ threads }}>;
 var<workgroup> blanks: array<f32, {{ threads }}>;
 
 // The logarithm of the weight of all paths through a state, up to a term that a frame's states share.
-fn through(local: u32, t: u32, state: u32) -> f32 {
+fn through(local: u32, t: u32, state: u32, normaliser: vec2<f32>) -> f32 {
   let sample = info[4] + local;
   let at = (local * info[1] + t) * (2u * info[3] + 1u) + state;
-  return forward[at] + backward[at] - emission(sample * info[1] + t, label_of(sample, state));
+  return forward[at] + backward[at] - emission(sample * info[1] + t, label_of(sample, state), normaliser);
 }
 
 @compute @workgroup_size({{ threads }}, 1, 1)
@@ -32,12 +32,14 @@ fn main(
   let t = place % info[1];
   let sample = info[4] + local;
   let head = sample * (2u + 2u * info[3]);
+  let at_frame = 2u * (sample * info[1] + t);
+  let normaliser = vec2<f32>(stats[at_frame], stats[at_frame + 1u]);
   let labels = targets[head + 1u];
   // Padding has no states, and superfluous groups write nothing; all invocations meet at every barrier.
   let states = select(0u, 2u * labels + 1u, real && t < targets[head]);
 
   var top = NEVER;
-  for (var state = thread; state < states; state += {{ threads }}u) { top = max(top, through(local, t, state)); }
+  for (var state = thread; state < states; state += {{ threads }}u) { top = max(top, through(local, t, state, normaliser)); }
   sums[thread] = top;
   workgroupBarrier();
   for (var half = {{ threads }}u / 2u; half > 0u; half /= 2u) {
@@ -52,7 +54,7 @@ fn main(
   var sum = 0.0;
   var blank = 0.0;
   for (var state = thread; state < states; state += {{ threads }}u) {
-    let weight = exp(through(local, t, state) - top);
+    let weight = exp(through(local, t, state, normaliser) - top);
     sum += weight;
     if (state % 2u == 0u) { blank += weight; }
   }
@@ -73,7 +75,7 @@ fn main(
     for (var label = thread; label < info[2]; label += {{ threads }}u) {
       var value = 0.0;
       if (counts) {
-        value = exp(emission(sample * info[1] + t, label));
+        value = exp(emission(sample * info[1] + t, label, normaliser));
         if (label == info[7]) { value -= blanks[0] / sum; }
       }
       gradient[row + label] = value;
@@ -91,7 +93,7 @@ fn main(
       for (var i = first; i < labels; i++) {
         let position = targets[order + i];
         if (targets[head + 2u + position] != label) { break; }
-        share += exp(through(local, t, 2u * position + 1u) - top);
+        share += exp(through(local, t, 2u * position + 1u, normaliser) - top);
       }
       gradient[row + label] -= share / sum;
     }

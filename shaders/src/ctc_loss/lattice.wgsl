@@ -6,19 +6,24 @@
 @group(0) @binding(1) var<storage, read_write> stats: array<f32>;    // (batch, len, 2): the normaliser in two parts
 @group(0) @binding(2) var<storage, read_write> targets: array<u32>;  // (batch, 2 + 2 longest): frames, labels, target, order
 @group(0) @binding(3) var<storage, read_write> forward: array<f32>;  // (samples, rows, 2 longest + 1)
-@group(0) @binding(4) var<storage, read_write> backward: array<f32>; // (samples, rows, 2 longest + 1), if directions is 2
-@group(0) @binding(5) var<storage, read_write> carried: array<f32>;  // (samples, directions, 3): total, lost, shift
-@group(0) @binding(6) var<storage, read_write> loss: array<f32>;     // (batch)
+@group(0) @binding(4) var<storage, read_write> carried: array<f32>;  // (samples, directions, 3): total, lost, shift
+@group(0) @binding(5) var<storage, read_write> loss: array<f32>;     // (batch)
+//@ for second in 0..{{ seconds }}
+@group(0) @binding(6) var<storage, read_write> backward: array<f32>; // (samples, rows, 2 longest + 1)
+//@ end
 // samples, len, classes, longest, first sample, rows, directions, blank, bits of infinity, samples * len, first step, steps
-@group(0) @binding(7) var<storage, read_write> info: array<u32>;
+@group(0) @binding({{ info_binding }}) var<storage, read_write> info: array<u32>;
 
 var<workgroup> steps: vec2<u32>;
 // Two by turns, so that the next frame may write while a slow invocation still reads.
 var<workgroup> largest: array<f32, {{ threads }} * 2>;
 
+// Adapters without real branches would read both, so where there is one direction the other is not named.
 fn value_at(direction: u32, at: u32) -> f32 {
-  if (direction == 0u) { return forward[at]; }
-  return backward[at];
+  //@ for second in 0..{{ seconds }}
+  if (direction == 1u) { return backward[at]; }
+  //@ end
+  return forward[at];
 }
 
 fn log_sum(a: f32, b: f32, c: f32) -> f32 {
@@ -70,6 +75,8 @@ fn main(
       lost = (sum - total) - term;
       total = sum;
     }
+    let at_frame = 2u * (sample * info[1] + frame);
+    let normaliser = vec2<f32>(stats[at_frame], stats[at_frame + 1u]);
     var best = NEVER;
     for (var i = thread; i < states; i += {{ threads }}u) {
       let state = select(i, states - 1u - i, direction == 1u);
@@ -86,8 +93,11 @@ fn main(
         }
         into = log_sum(value_at(direction, old + state), one, two) - shift;
       }
-      let value = max(into + emission(sample * info[1] + frame, label), NEVER);
-      if (direction == 0u) { forward[row + state] = value; } else { backward[row + state] = value; }
+      let value = max(into + emission(sample * info[1] + frame, label, normaliser), NEVER);
+      if (direction == 0u) { forward[row + state] = value; }
+      //@ for second in 0..{{ seconds }}
+      if (direction == 1u) { backward[row + state] = value; }
+      //@ end
       best = max(best, value);
     }
     largest[parity + thread] = best;

@@ -130,36 +130,26 @@ impl Run {
             .states()
             .next_power_of_two()
             .clamp(*self.lattice_threads.start(), *self.lattice_threads.end());
-        // A binding of its own for the lattice that nobody asks for.
-        let none;
-        let backward = match lattices.get(1) {
-            Some(backward) => backward,
-            None => {
-                none = empty(&self.logits, [1]);
-                &none
-            }
-        };
         let carried = empty(&self.logits, [samples, lattices.len(), 3]);
+        let mut buffers = vec![
+            &self.logits,
+            &self.stats,
+            &self.targets,
+            &lattices[0],
+            &carried,
+            loss,
+        ];
+        buffers.extend(lattices.get(1));
         let steps = (TURNS / (1 + self.states().div_ceil(threads))).max(1);
         for step in (0..self.len).step_by(steps) {
             let mut info = self.info(first, samples, rows, lattices.len());
             info.extend([step, steps].map(|size| size as u32));
             Kernel::new("ctc loss lattice", LATTICE, threads as u32)
                 .set("halvings", threads.ilog2())
+                .set("seconds", lattices.len() - 1)
+                .set("info_binding", 5 + lattices.len())
                 .workgroup_memory(2 * threads * 4 + 8)
-                .launch(
-                    &[
-                        &self.logits,
-                        &self.stats,
-                        &self.targets,
-                        &lattices[0],
-                        backward,
-                        &carried,
-                        loss,
-                    ],
-                    &info,
-                    samples * lattices.len(),
-                );
+                .launch(&buffers, &info, samples * lattices.len());
         }
     }
 
