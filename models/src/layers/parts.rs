@@ -27,7 +27,7 @@ impl Parts<'_> {
         })
     }
 
-    /// A matrix [out, in] that only [`linear`](caldera_shaders::linear) reads: 16-bit floats on the device are left as they are where
+    /// A matrix [out, in] that only [`linear`](fn@caldera_shaders::linear) reads: 16-bit floats on the device are left as they are where
     /// its products can unpack them.
     pub fn matrix(
         &mut self,

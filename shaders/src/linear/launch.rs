@@ -192,14 +192,19 @@ fn fold(tensor: &CubeTensor) -> (usize, usize) {
     (shape.num_elements() / width.max(1), width)
 }
 
-/// x Wᵀ + b, `[.., out]`.
-pub(super) fn forward(x: CubeTensor, weight: CubeTensor, bias: Option<CubeTensor>) -> CubeTensor {
+/// x op(W) + b over the rows of `x`; op(W) is Wᵀ where the weight is `transposed`.
+fn over_rows(
+    x: CubeTensor,
+    weight: CubeTensor,
+    transposed: bool,
+    bias: Option<CubeTensor>,
+) -> CubeTensor {
     let (m, k) = fold(&x);
-    let n = weight.meta.shape()[0];
+    let n = weight.meta.shape()[usize::from(!transposed)];
     let mut shape = x.meta.shape().clone();
     let last = shape.num_dims() - 1;
     shape[last] = n;
-    let product = match (select([m, n, k], true), Stored::of(&weight)) {
+    let product = match (select([m, n, k], transposed), Stored::of(&weight)) {
         // Burn's product does not read 16-bit floats beside f32.
         (Product::Burn, Stored::F16 | Stored::BF16) => Product::Tiled,
         (product, _) => product,
@@ -207,28 +212,21 @@ pub(super) fn forward(x: CubeTensor, weight: CubeTensor, bias: Option<CubeTensor
     let y = multiply(
         product,
         operand(x, false),
-        operand(weight, true),
+        operand(weight, transposed),
         bias.map(contiguous),
         [m, n, k],
     );
     CubeBackend::float_reshape(y, shape)
 }
 
+/// x Wᵀ + b, `[.., out]`.
+pub(super) fn forward(x: CubeTensor, weight: CubeTensor, bias: Option<CubeTensor>) -> CubeTensor {
+    over_rows(x, weight, true, bias)
+}
+
 /// dY W, `[.., in]`.
 pub(super) fn input_gradient(dy: CubeTensor, weight: CubeTensor) -> CubeTensor {
-    let (m, k) = fold(&dy);
-    let n = weight.meta.shape()[1];
-    let mut shape = dy.meta.shape().clone();
-    let last = shape.num_dims() - 1;
-    shape[last] = n;
-    let dx = multiply(
-        select([m, n, k], false),
-        operand(dy, false),
-        operand(weight, false),
-        None,
-        [m, n, k],
-    );
-    CubeBackend::float_reshape(dx, shape)
+    over_rows(dy, weight, false, None)
 }
 
 /// dYᵀ X, `[out, in]`.

@@ -1,7 +1,7 @@
 //! Weights of 16-bit floats: as they lie in a file, two to a word, they take half of a device's memory and of its bandwidth.
 //!
-//! A tensor of `DType::F16` or `DType::BF16` is a parameter that kernels unpack where they read it ([`linear`](crate::linear),
-//! [`embedding`](crate::embedding)); no adapter needs WebGPU's `shader-f16` for that. Everything else widens it first.
+//! A tensor of `DType::F16` or `DType::BF16` is a parameter that kernels unpack where they read it ([`linear`](fn@crate::linear),
+//! [`embedding`](fn@crate::embedding)); no adapter needs WebGPU's `shader-f16` for that. Everything else widens it first.
 
 mod cpu;
 mod launch;
