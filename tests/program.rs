@@ -95,7 +95,8 @@ impl Display for Finished {
 
 /// The stored reference results.
 pub fn fixtures() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures")
+    PathBuf::from(std::env::var("CARGO_MANIFEST_DIR").expect("cargo says where the package lies"))
+        .join("fixtures")
 }
 
 /// Paths as arguments.

@@ -1,6 +1,6 @@
 //! The stored cases, on the CPU and on wgpu.
 
-use std::path::Path;
+use std::path::PathBuf;
 
 use burn::tensor::{Device, DeviceKind};
 use caldera_shaders::block_on;
@@ -9,7 +9,10 @@ use caldera_shaders::fixture::{Case, CaseReport};
 use super::check;
 
 fn report(path: &str, device: &Device) -> CaseReport {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures");
+    let root = PathBuf::from(
+        std::env::var("CARGO_MANIFEST_DIR").expect("cargo says where the package lies"),
+    )
+    .join("../tests/fixtures");
     let case = Case::read(&root, path).unwrap();
     block_on(check(&case, device)).expect("known")
 }
@@ -123,7 +126,10 @@ fn foreign_cases_are_left_to_others() {
 
 #[test]
 fn a_changed_weight_is_noticed() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures");
+    let root = PathBuf::from(
+        std::env::var("CARGO_MANIFEST_DIR").expect("cargo says where the package lies"),
+    )
+    .join("../tests/fixtures");
     let mut case = Case::read(&root, "models/bert-tiny").unwrap();
     let weights = case.files.get_mut("model.safetensors").unwrap();
     let last = weights.len() - 2;

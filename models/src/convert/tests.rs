@@ -1,6 +1,6 @@
 //! What conversion keeps, what it adds, and how far from the teacher the student starts.
 
-use std::path::Path;
+use std::path::PathBuf;
 
 use burn::tensor::{Device, Tensor};
 use caldera_shaders::tolerance::relative_rms;
@@ -9,9 +9,11 @@ use super::*;
 use crate::{ForwardOptions, TextBatch, WeightDtype};
 
 fn teacher(name: &str) -> TextModel {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../tests/fixtures/models")
-        .join(name);
+    let dir = PathBuf::from(
+        std::env::var("CARGO_MANIFEST_DIR").expect("cargo says where the package lies"),
+    )
+    .join("../tests/fixtures/models")
+    .join(name);
     TextModel::load(&dir, &Device::flex()).unwrap()
 }
 

@@ -1,6 +1,6 @@
 //! Pairs out and in, and files that are missing or altered.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 
@@ -9,7 +9,10 @@ use crate::checkpoint::write_files;
 use crate::{ConvertOptions, Sharing, TextModel, convert};
 
 fn models() -> (Checkpoint, Checkpoint) {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/models/bert-tiny");
+    let dir = PathBuf::from(
+        std::env::var("CARGO_MANIFEST_DIR").expect("cargo says where the package lies"),
+    )
+    .join("../tests/fixtures/models/bert-tiny");
     let teacher = TextModel::load(&dir, &Device::flex()).unwrap();
     let student = convert(&teacher, &ConvertOptions::linformer(8, Sharing::Kv, 1)).unwrap();
     (

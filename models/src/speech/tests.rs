@@ -1,6 +1,6 @@
 //! What a speech model promises beside the numbers of the stored cases.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use burn::tensor::Tensor;
 use caldera_shaders::Lengths;
@@ -23,7 +23,7 @@ const STATES: ForwardOptions = ForwardOptions {
 };
 
 fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
+    PathBuf::from(std::env::var("CARGO_MANIFEST_DIR").expect("cargo says where the package lies"))
         .join("../tests/fixtures/models")
         .join(name)
 }

@@ -1,6 +1,6 @@
 //! What a model promises beside the numbers of the stored cases.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use burn::tensor::{Device, Tensor};
 use caldera_shaders::tolerance::relative_rms;
@@ -12,7 +12,7 @@ use crate::layers::Table;
 use crate::{ConvertOptions, StoredTensor, convert};
 
 fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
+    PathBuf::from(std::env::var("CARGO_MANIFEST_DIR").expect("cargo says where the package lies"))
         .join("../tests/fixtures/models")
         .join(name)
 }

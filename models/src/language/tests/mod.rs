@@ -6,7 +6,7 @@ mod generation;
 mod students;
 mod training;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use caldera_shaders::tolerance::relative_rms;
@@ -28,7 +28,7 @@ const STATES: ForwardOptions = ForwardOptions {
 };
 
 fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
+    PathBuf::from(std::env::var("CARGO_MANIFEST_DIR").expect("cargo says where the package lies"))
         .join("../tests/fixtures/models")
         .join(name)
 }
