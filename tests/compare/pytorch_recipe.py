@@ -10,6 +10,10 @@ V' = F^T V / sqrt(n), E and F [max_position_embeddings, k] of every layer from N
 cross entropy plus the sum of the mean squared errors between the hidden states of teacher and student (embeddings and every
 layer), over the tokens or, with `--all-positions`, over the padding too. AdamW at a constant rate, no dropout, clipping to
 norm 1, batches in random order: the settings that docs/results.md gives for Caldera's own runs. Prints one JSON line an epoch.
+
+With `--student DIR` it starts from a student of Caldera's (its projections included), and `--every-step` prints losses and gradient
+norm of each step: on a training file of one batch both programs then see the same numbers, and `metrics.jsonl` of Caldera's run
+shows whether they compute the same.
 """
 import argparse
 import json
@@ -19,6 +23,8 @@ import math
 def arguments():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--teacher", required=True, help="a fine-tuned classifier in Hugging Face layout")
+    p.add_argument("--student", help="weights to start from, in place of the teacher's and fresh projections")
+    p.add_argument("--every-step", action="store_true", help="print every step's losses")
     p.add_argument("--train", required=True, help='JSON Lines with "text" and "label"')
     p.add_argument("--train-limit", type=int)
     p.add_argument("--valid", required=True)
@@ -87,6 +93,10 @@ def main():
         mixer.load_state_dict(layer.attention.self.state_dict(), strict=False)
         layer.attention.self = mixer
         mixers.append(mixer)
+    if args.student:
+        from safetensors.torch import load_file
+
+        student.load_state_dict(load_file(f"{args.student}/model.safetensors"))
     named = list(student.named_parameters())
     plain = [p for n, p in named if "bias" in n or "LayerNorm" in n]
     decay = [p for n, p in named if not ("bias" in n or "LayerNorm" in n)]
@@ -116,12 +126,14 @@ def main():
             with torch.no_grad():
                 theirs = teacher(**inputs, output_hidden_states=True).hidden_states
             ours = student(**inputs, output_hidden_states=True)
-            loss = F.cross_entropy(ours.logits, labels)
-            loss = loss + args.alpha_layer * layer_loss(ours.hidden_states, theirs, inputs["attention_mask"])
+            task = F.cross_entropy(ours.logits, labels)
+            layers = layer_loss(ours.hidden_states, theirs, inputs["attention_mask"])
             optimizer.zero_grad()
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(student.parameters(), 1.0)
+            (task + args.alpha_layer * layers).backward()
+            norm = torch.nn.utils.clip_grad_norm_(student.parameters(), 1.0)
             optimizer.step()
+            if args.every_step:
+                print(json.dumps({"task_loss": task.item(), "layer_loss": layers.item(), "gradient_norm": norm.item()}), flush=True)
         right = 0
         with torch.no_grad():
             for start in range(0, len(valid), 64):
