@@ -7,6 +7,7 @@
 //! * [`lengths`]: how long each sample of a padded batch is,
 //! * [`launch`]: WGSL templates, checked against WebGPU's default limits before they run,
 //! * `block_product`: the tiled product that the kernels over chunks and samples are written around,
+//! * [`sixteen_bit`]: weights of 16-bit floats, how kernels read them and how they are widened,
 //! * [`tuning`]: what kind of adapter the kernels are laid out for, and the switch that forces one,
 //! * [`tolerance`], [`fixture`], [`cases`]: comparison with numerical reference cases, natively and in a browser.
 
