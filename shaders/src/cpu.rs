@@ -57,24 +57,30 @@ pub(crate) fn blocks<const N: usize>(
         number += 1;
         buffer.chunks_mut(sizes[number - 1].max(1))
     });
-    let tasks = (0..count).map(|_| {
-        cut.each_mut()
-            .map(|blocks| blocks.next().unwrap_or_default())
+    let pieces = (0..count).map(|block| {
+        let buffers = cut
+            .each_mut()
+            .map(|blocks| blocks.next().unwrap_or_default());
+        (block, buffers)
     });
+    tasks(values, pieces, |(block, buffers)| work(block, buffers));
+}
+
+/// Hands each of `pieces` to `work`, over the cores where there are several and `values`, the size of the whole task, is worth it.
+pub(crate) fn tasks<T: Send>(
+    values: usize,
+    pieces: impl Iterator<Item = T>,
+    work: impl Fn(T) + Send + Sync,
+) {
     #[cfg(not(target_family = "wasm"))]
     if values >= PARALLEL_VALUES {
         use rayon::prelude::*;
-        let tasks: Vec<_> = tasks.collect();
-        tasks
-            .into_par_iter()
-            .enumerate()
-            .for_each(|(block, buffers)| work(block, buffers));
+        let pieces: Vec<_> = pieces.collect();
+        pieces.into_par_iter().for_each(work);
         return;
     }
     let _ = values;
-    tasks
-        .enumerate()
-        .for_each(|(block, buffers)| work(block, buffers));
+    pieces.for_each(work);
 }
 
 /// a · b + c, fused when the surrounding function was compiled for a machine that can.

@@ -32,6 +32,11 @@ fn run(lengths: Vec<u32>, len: usize, channels: usize, seed: u64) {
             .sum()
             .backward();
         place.assert_close("dx", leaf.grad(&gradients).unwrap(), &dx);
+        let alone = reverse_padded(place.tensor(&x, dims), &lengths);
+        place.assert_close("y of a sole handle", alone, &want);
+        let held = place.tensor(&x, dims);
+        place.assert_close("y beside x", reverse_padded(held.clone(), &lengths), &want);
+        place.assert_close("x", held, &x);
         let plain = reference::reverse_padded(place.tensor(&x, dims), &lengths);
         place.assert_close("y of the plain form", plain, &want);
     }
