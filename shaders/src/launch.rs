@@ -9,12 +9,14 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use burn::backend::DispatchDevice;
 use burn::backend::ops::FloatTensorOps;
-use burn::tensor::{DType, Shape, Slice};
+use burn::tensor::{DType, Device, Shape, Slice};
 use burn_cubecl::CubeBackend;
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::template::{KernelSource, SourceKernel, SourceTemplate};
 use burn_cubecl::tensor::CubeTensor;
+use cubecl::client::Client;
 use cubecl::prelude::{CubeCount, CubeDim, KernelId};
 use cubecl::server::{Handle, KernelArguments};
 
@@ -79,7 +81,7 @@ pub enum LaunchError {
     },
     /// One buffer is too large to bind.
     #[error(
-        "kernel {kernel}, binding {binding}: {found} bytes, WebGPU's default limit is {MAX_BINDING}; use a smaller batch or shorter texts"
+        "kernel {kernel}, binding {binding}: {found} bytes, this device binds at most {limit}; use a smaller batch or shorter texts"
     )]
     Binding {
         /// Kernel name.
@@ -88,6 +90,8 @@ pub enum LaunchError {
         binding: usize,
         /// Its size in bytes.
         found: u64,
+        /// What the device binds.
+        limit: u64,
     },
     /// More workgroups than two dimensions hold.
     #[error("kernel {kernel}: {found} workgroups, at most {MAX_WORKGROUPS} x {MAX_WORKGROUPS} fit")]
@@ -166,7 +170,8 @@ impl Kernel {
         unroll(&source.lines().collect::<Vec<_>>())
     }
 
-    /// Checks a launch of `groups` workgroups on `buffers` against WebGPU's default limits.
+    /// Checks a launch of `groups` workgroups on `buffers` against WebGPU's default limits, and the size of the buffers against
+    /// what their device binds: 128 MiB by default, gigabytes on a desktop's GPU.
     ///
     /// # Errors
     /// Names the kernel and the limit.
@@ -183,11 +188,13 @@ impl Kernel {
                 });
             }
             let found = buffer.handle.size_in_used();
-            if found > MAX_BINDING {
+            let limit = binding_limit(&buffer.client);
+            if found > limit {
                 return Err(LaunchError::Binding {
                     kernel: self.name,
                     binding,
                     found,
+                    limit,
                 });
             }
         }
@@ -230,7 +237,7 @@ impl Kernel {
     /// up: past 65,535 the groups are folded into two dimensions and may be a few too many. Nothing happens for 0 groups.
     ///
     /// # Panics
-    /// When the launch exceeds WebGPU's default limits; the message is that of [`LaunchError`]. Operators with bounds
+    /// When the launch exceeds WebGPU's default limits or the device's own for a binding; the message is that of [`LaunchError`]. Operators with bounds
     /// on their sizes refuse those before they come here.
     pub fn launch(self, buffers: &[&CubeTensor], info: &[u32], groups: usize) {
         if groups == 0 {
@@ -267,6 +274,20 @@ impl Kernel {
             CubeCount::Static(x, y, 1),
             KernelArguments::new().with_buffers(bindings),
         );
+    }
+}
+
+/// Bytes that the device behind `client` binds at most.
+fn binding_limit(client: &Client) -> u64 {
+    client.properties().memory.max_page_size
+}
+
+/// Bytes that a kernel on `device` binds at most at once; `None` on the CPU, which knows no such limit.
+pub fn max_binding(device: &Device) -> Option<u64> {
+    let device = device.clone().without_autodiff();
+    match device.as_dispatch() {
+        DispatchDevice::Cube(device) => Some(binding_limit(&device.client())),
+        _ => None,
     }
 }
 

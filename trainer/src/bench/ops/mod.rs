@@ -32,7 +32,7 @@ use super::statistics::{log_log_slope, quantile};
 use anyhow::{Result, bail};
 use burn::tensor::Device;
 use caldera_shaders::is_gpu;
-use caldera_shaders::launch::MAX_BINDING;
+use caldera_shaders::launch::max_binding;
 use measure::{Clock, Form, Problem, check};
 use operator::{ModelShape, Operator, Size, Work};
 use rates::Rates;
@@ -298,12 +298,13 @@ fn too_large(operator: &dyn Operator, size: &Size, device: &Device) -> Option<St
     let arguments = operator.arguments(size);
     let largest = arguments.iter().max_by_key(|argument| argument.values())?;
     let bytes = 4 * largest.values() as u64;
-    (is_gpu(device) && bytes > MAX_BINDING).then(|| {
+    let limit = max_binding(device)?;
+    (bytes > limit).then(|| {
         format!(
-            "{} takes {} MiB, and one binding holds {} under WebGPU's default limits",
+            "{} takes {} MiB, and this device binds {} at once",
             largest.name,
             bytes >> 20,
-            MAX_BINDING >> 20
+            limit >> 20
         )
     })
 }
