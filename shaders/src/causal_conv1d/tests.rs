@@ -160,6 +160,30 @@ impl Problem {
     }
 }
 
+impl Problem {
+    /// The only position by the step.
+    fn check_step(&self, place: &Place) {
+        let ([batch, len, channels], width) = (self.dims, self.width);
+        assert_eq!(len, 1, "a step takes one position");
+        let want = self.answers();
+        let state = self.state.as_ref().expect("a step starts from a state");
+        let (y, state) = causal_conv1d_step(
+            place.tensor(&self.x, [batch, channels]),
+            place.tensor(&self.weight, [channels, width]),
+            self.bias
+                .as_ref()
+                .map(|bias| place.tensor(bias, [channels])),
+            place.tensor(state, [batch, channels, width - 1]),
+            self.silu,
+        );
+        let what = format!("of a step of {:?}, width {width}", self.dims);
+        place.assert_close(&format!("y {what}"), y, &want.y);
+        if width > 1 {
+            place.assert_close(&format!("state {what}"), state, &want.state);
+        }
+    }
+}
+
 #[test]
 fn reference_cases() {
     for place in places() {
@@ -296,6 +320,22 @@ proptest! {
     ) {
         for place in places() {
             Problem::new([batch, len, channels], width, flags, 1.5, seed).check(&place);
+        }
+    }
+    #[test]
+    fn extreme_inputs_and_steps_match_f64(
+        (batch, len, channels, width) in (1usize..3, 1usize..80, 1usize..20, 1usize..6),
+        scale in prop::sample::select(vec![1e-18, 1e-6, 30.0, 1e4, 1e18]),
+        silu: bool,
+        bias: bool,
+        seed in 0u64..1000,
+    ) {
+        let flags = [silu, bias, true];
+        let problem = Problem::new([batch, len, channels], width, flags, scale, seed);
+        let step = Problem::new([batch, 1, channels], width, flags, scale, seed);
+        for place in places() {
+            problem.check(&place);
+            step.check_step(&place);
         }
     }
 }

@@ -27,7 +27,7 @@ fn main(
   var sum = 0.0;
   for (var i = thread; i < width; i += {{ threads }}u) {
     let gate = z[start + i];
-    sum += dy[start + i] * weight[column + i] * (x[start + i] * gate * sigmoid(gate) * rstd);
+    sum += dy[start + i] * weight[column + i] * (x[start + i] * (gate * sigmoid(gate)) * rstd);
   }
   sums[thread] = sum;
   workgroupBarrier();
@@ -41,7 +41,7 @@ fn main(
       let gate = z[start + i];
       let s = sigmoid(gate);
       let value = x[start + i];
-      let dg = rstd * (dy[start + i] * weight[column + i] - value * gate * s * rstd * mean);
+      let dg = rstd * (dy[start + i] * weight[column + i] - value * (gate * s) * rstd * mean);
       dx[start + i] = dg * gate * s;
       dz[start + i] = dg * value * s * (1.0 + gate * (1.0 - s));
     }

@@ -51,7 +51,8 @@ fn forward_body<const FMA: bool>(
         .zip(stats)
     {
         for ((y, &x), &z) in y.iter_mut().zip(x).zip(z) {
-            *y = x * z * sigmoid::<FMA>(z);
+            // The gate first: behind a closed one no x overflows.
+            *y = x * (z * sigmoid::<FMA>(z));
         }
         let rstd = 1.0 / (dot::<FMA>(y, y) / width as f32 + eps).sqrt();
         for (y, &weight) in y.iter_mut().zip(weight) {
@@ -87,7 +88,7 @@ fn backward_body<const FMA: bool>(
         let first = slice % groups * width;
         let weight = &weight[first..first + width];
         for ((n, &x), &z) in dz.iter_mut().zip(x).zip(z) {
-            *n = x * z * sigmoid::<FMA>(z) * rstd;
+            *n = x * (z * sigmoid::<FMA>(z)) * rstd;
         }
         for (((dw, dy), &n), &weight) in dweight[first..first + width]
             .iter_mut()

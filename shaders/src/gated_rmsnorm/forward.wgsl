@@ -24,7 +24,7 @@ fn main(
   var sum = 0.0;
   for (var i = thread; i < width; i += {{ threads }}u) {
     let gate = z[start + i];
-    let g = x[start + i] * gate * sigmoid(gate);
+    let g = x[start + i] * (gate * sigmoid(gate));
     sum += g * g;
   }
   sums[thread] = sum;
@@ -37,7 +37,7 @@ fn main(
   if (number < slices) {
     for (var i = thread; i < width; i += {{ threads }}u) {
       let gate = z[start + i];
-      y[start + i] = x[start + i] * gate * sigmoid(gate) * rstd * weight[column + i];
+      y[start + i] = x[start + i] * (gate * sigmoid(gate)) * rstd * weight[column + i];
     }
     if (thread == 0u) { stats[slice] = rstd; }
   }

@@ -36,10 +36,15 @@ fn expected(x: &[f64], z: &[f64], weight: &[f64], r: &[f64], groups: usize) -> [
     out
 }
 
-fn check([batch, len, groups, width]: [usize; 4], seed: u64) {
+fn check(sizes: [usize; 4], seed: u64) {
+    check_scaled(sizes, [2.0, 4.0], seed);
+}
+
+/// x and z in ± the two scales.
+fn check_scaled([batch, len, groups, width]: [usize; 4], [of_x, of_z]: [f64; 2], seed: u64) {
     let dims = [batch, len, groups * width];
     let count = dims.iter().product();
-    let (x, z) = (values(count, 2.0, seed), values(count, 4.0, seed + 1));
+    let (x, z) = (values(count, of_x, seed), values(count, of_z, seed + 1));
     let (weight, r) = (values(dims[2], 1.5, seed + 2), values(count, 1.0, seed + 3));
     let [y, dx, dz, dweight] = expected(&x, &z, &weight, &r, groups);
     for place in places() {
@@ -115,5 +120,15 @@ proptest! {
     #[test]
     fn any_size(batch in 1usize..3, len in 1usize..70, groups in 1usize..4, width in 2usize..90, seed in 0u64..1000) {
         check([batch, len, groups, width], seed);
+    }
+    #[test]
+    fn extreme_inputs_and_gates_match_f64(
+        (batch, len, groups, width) in (1usize..3, 1usize..20, 1usize..3, 2usize..40),
+        of_x in prop::sample::select(vec![1e-6, 1.0, 1e6, 1e15]),
+        of_z in prop::sample::select(vec![1e-6, 1.0, 100.0, 1e4]),
+        seed in 0u64..1000,
+    ) {
+        prop_assume!(of_x * of_z < 1e18);
+        check_scaled([batch, len, groups, width], [of_x, of_z], seed);
     }
 }

@@ -25,7 +25,7 @@ fn main(
   for (var row = first; row < last; row++) {
     let at = row * columns + column;
     let gate = z[at];
-    sum += dy[at] * x[at] * gate * sigmoid(gate) * stats[row * info[1] + column / info[2]];
+    sum += dy[at] * x[at] * (gate * sigmoid(gate)) * stats[row * info[1] + column / info[2]];
   }
   partial[block * columns + column] = sum;
 }

@@ -5,6 +5,7 @@ use super::{linear_attention, reference, step};
 use crate::cases::check;
 use crate::fixture::Case;
 use crate::gradcheck::{Place, places, values};
+use crate::softmax_attention::tests::distance;
 use crate::tolerance::relative_rms;
 use crate::{Lengths, block_on, linear_attention_step};
 
@@ -23,15 +24,17 @@ fn features(x: f64) -> (f64, f64) {
     }
 }
 
-/// The definition in f64, pair by pair: y, kv, z and the gradients of Σ upstream · y.
+/// The definition in f64, pair by pair: y, kv, z and the gradients of Σ upstream · y; and the sizes of the terms whose sums the
+/// gradients of query and key are.
 fn expected(
     [q, k, v, upstream]: [&[f64]; 4],
     [batch, len, heads, width]: [usize; 4],
     lengths: &Lengths,
     causal: bool,
-) -> [Vec<f64>; 6] {
+) -> ([Vec<f64>; 6], [Vec<f64>; 2]) {
     let size = batch * len * heads * width;
     let [mut y, mut dq, mut dk, mut dv] = [(); 4].map(|()| vec![0.0; size]);
+    let [mut dq_terms, mut dk_terms] = [(); 2].map(|()| vec![0.0; size]);
     let mut kv = vec![0.0; batch * heads * width * width];
     let mut z = vec![0.0; batch * heads * width];
     for b in 0..batch {
@@ -66,18 +69,21 @@ fn expected(
                 for (j, weight) in weights.iter().enumerate() {
                     let product: f64 = (0..width).map(|p| upstream[at(i) + p] * v[at(j) + p]).sum();
                     let slope = (product - along) / normaliser;
+                    let slope_terms = (product.abs() + along.abs()) / normaliser;
                     for p in 0..width {
                         let (query, dquery) = features(q[at(i) + p]);
                         let (key, dkey) = features(k[at(j) + p]);
                         dq[at(i) + p] += slope * key * dquery;
                         dk[at(j) + p] += slope * query * dkey;
+                        dq_terms[at(i) + p] += slope_terms * key * dquery;
+                        dk_terms[at(j) + p] += slope_terms * query * dkey;
                         dv[at(j) + p] += weight / normaliser * upstream[at(i) + p];
                     }
                 }
             }
         }
     }
-    [y, kv, z, dq, dk, dv]
+    ([y, kv, z, dq, dk, dv], [dq_terms, dk_terms])
 }
 
 /// Results and gradients at a place, in the order of [`NAMES`]. The upstream gradient is as loud at padding as elsewhere.
@@ -98,8 +104,21 @@ fn run(
 }
 
 fn inputs(dims: [usize; 4], lengths: &Lengths, seed: u64) -> [Vec<f64>; 4] {
+    scaled_inputs(dims, lengths, [1.5; 3], seed)
+}
+
+/// Queries, keys and values in ± the three scales.
+fn scaled_inputs(
+    dims: [usize; 4],
+    lengths: &Lengths,
+    scales: [f64; 3],
+    seed: u64,
+) -> [Vec<f64>; 4] {
     let [batch, len, heads, width] = dims;
-    let mut data = [0, 1, 2, 3].map(|which| values(dims.iter().product(), 1.5, seed * 4 + which));
+    let mut data = [0, 1, 2, 3].map(|which| {
+        let scale = scales.get(which).copied().unwrap_or(1.5);
+        values(dims.iter().product(), scale, seed * 4 + which as u64)
+    });
     // What is padding must not be read.
     for (b, &n) in lengths.as_slice().iter().enumerate().take(batch) {
         let row = |position: usize| (b * len + position) * heads * width;
@@ -111,9 +130,27 @@ fn inputs(dims: [usize; 4], lengths: &Lengths, seed: u64) -> [Vec<f64>; 4] {
 }
 
 fn compare(place: &Place, lengths: &Lengths, dims: [usize; 4], causal: bool, seed: u64) {
-    let data = inputs(dims, lengths, seed);
+    compare_data(
+        place,
+        lengths,
+        dims,
+        causal,
+        &inputs(dims, lengths, seed),
+        false,
+    );
+}
+
+/// With `extreme` data, gradients that are differences of what is almost equal are measured by those terms.
+fn compare_data(
+    place: &Place,
+    lengths: &Lengths,
+    dims: [usize; 4],
+    causal: bool,
+    data: &[Vec<f64>; 4],
+    extreme: bool,
+) {
     let data = data.each_ref().map(Vec::as_slice);
-    let want = expected(data, dims, lengths, causal);
+    let (want, [dq_terms, dk_terms]) = expected(data, dims, lengths, causal);
     let got = run(place, data, dims, lengths, causal);
     let stride = dims[2] * dims[3];
     for ((name, got), want) in NAMES.iter().zip(&got).zip(&want) {
@@ -124,12 +161,22 @@ fn compare(place: &Place, lengths: &Lengths, dims: [usize; 4], causal: bool, see
         // Of a single key, y is v but for eps: gradients of the weights vanish.
         let largest = want.iter().fold(0f64, |largest, x| largest.max(x.abs()));
         if largest < 1e-5 {
+            let terms = match *name {
+                "dquery" => &dq_terms,
+                "dkey" => &dk_terms,
+                _ => want,
+            };
+            let bound = terms.iter().fold(1f64, |largest, x| largest.max(*x));
             assert!(
-                got.iter().all(|value| value.abs() < 1e-5),
+                got.iter().all(|value| value.abs() < 1e-5 * bound),
                 "{what} should vanish"
             );
         } else {
-            let error = relative_rms(got, want);
+            let error = match (extreme, *name) {
+                (true, "dquery") => distance(got, want, &dq_terms),
+                (true, "dkey") => distance(got, want, &dk_terms),
+                _ => relative_rms(got, want),
+            };
             assert!(error < 2e-5, "{what}: relative RMS {error:e}");
         }
         if !["kv", "z"].contains(name) {
@@ -220,6 +267,81 @@ fn features_that_vanish_and_loud_inputs_stay_finite() {
     }
 }
 
+/// The step at `place` against its definition in f64, behind sums that are not zero.
+fn check_step(
+    place: &Place,
+    dims @ [batch, heads, width]: [usize; 3],
+    scales: [f64; 3],
+    seed: u64,
+) {
+    let count = batch * heads * width;
+    let [q, k, v] = [0, 1, 2].map(|i| values(count, scales[i], seed * 8 + i as u64));
+    let positive = |len: usize, number: u64| -> Vec<f64> {
+        let all = values(len, 1.0, seed * 8 + number);
+        all.iter().map(|x| x.abs()).collect()
+    };
+    let (mut kv, mut z) = (values(count * width, 1.0, seed * 8 + 3), positive(count, 4));
+    let kv_dims = [batch, heads, width, width];
+    let (y, got_kv, got_z) = linear_attention_step(
+        place.tensor(&q, dims),
+        place.tensor(&k, dims),
+        place.tensor(&v, dims),
+        place.tensor(&kv, kv_dims),
+        place.tensor(&z, dims),
+    );
+    let mut want = vec![0.0; count];
+    for row in (0..count).step_by(width) {
+        let mut normaliser = 1e-6;
+        for p in row..row + width {
+            let (query, key) = (features(q[p]).0, features(k[p]).0);
+            z[p] += key;
+            normaliser += query * z[p];
+            for w in 0..width {
+                kv[p * width + w] += key * v[row + w];
+                want[row + w] += query * kv[p * width + w];
+            }
+        }
+        want[row..row + width]
+            .iter_mut()
+            .for_each(|y| *y /= normaliser);
+    }
+    let what = |name: &str| format!("{name} of a step of {dims:?}, scales {scales:?}");
+    // Features of nothing are what an f32 rounds them to.
+    let nothing = |values: &[f64]| values.iter().all(|value| value.abs() < 1e-18);
+    if !(nothing(&want) && nothing(&host(y.clone()))) {
+        place.assert_close(&what("y"), y, &want);
+    }
+    place.assert_close(&what("kv"), got_kv, &kv);
+    place.assert_close(&what("z"), got_z, &z);
+}
+
+/// From features near 1 to features of nothing beside features of thousands. Nearer 1 the gradients are differences of what is
+/// almost equal.
+fn loudness() -> impl Strategy<Value = f64> {
+    prop::sample::select(vec![0.3, 1.0, 30.0, 3e3])
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(12))]
+    #[test]
+    fn extreme_inputs_match_f64(
+        lengths in prop::collection::vec(0u32..100, 1..3),
+        (heads, width) in (1usize..3, prop::sample::select(vec![1usize, 4, 9])),
+        scales in (loudness(), loudness(), prop::sample::select(vec![1e-3, 1.0, 1e6])),
+        causal in any::<bool>(),
+        seed in 0u64..1000,
+    ) {
+        let lengths = Lengths::new(lengths);
+        let dims = [lengths.batch(), lengths.max() + 1, heads, width];
+        let scales = scales.into();
+        let data = scaled_inputs(dims, &lengths, scales, seed);
+        for place in places() {
+            compare_data(&place, &lengths, dims, causal, &data, true);
+            check_step(&place, [lengths.batch(), heads, width], scales, seed);
+        }
+    }
+}
+
 #[test]
 fn the_same_tensor_may_be_query_key_and_value() {
     for place in places() {
@@ -228,7 +350,7 @@ fn the_same_tensor_may_be_query_key_and_value() {
         for causal in [false, true] {
             let leaf: Tensor<4> = place.tensor(&x, [1, 33, 2, 8]);
             let got = linear_attention(leaf.clone(), leaf.clone(), leaf, &lengths, causal).y;
-            let want = expected([&x, &x, &x, &x], [1, 33, 2, 8], &lengths, causal);
+            let (want, _) = expected([&x, &x, &x, &x], [1, 33, 2, 8], &lengths, causal);
             place.assert_close("y", got, &want[0]);
         }
     }
@@ -274,7 +396,7 @@ fn plain_forms_agree() {
         .for_each(|data| data.iter_mut().for_each(|x| *x = x.min(2.0)));
     let want = |causal| {
         let data = data.each_ref().map(Vec::as_slice);
-        expected(data, dims, &lengths, causal)
+        expected(data, dims, &lengths, causal).0
     };
     let [q, k, v] = [0, 1, 2].map(|which| place.tensor::<4>(&data[which], dims));
     for causal in [false, true] {

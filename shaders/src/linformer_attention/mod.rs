@@ -25,10 +25,11 @@ use crate::{Lengths, ShapeError};
 /// `[B, L, H, P]`; rows at padded positions are zero, gradients there too.
 ///
 /// Memory beside inputs and outputs, in values: K' and V', 2 · B · k · H · P, and B · L · H for the backward pass (the logarithm
-/// of each row's sum); the backward pass takes as much again for the gradients of K' and V', and 2 · B · L · H. Nothing grows with L².
+/// of each row's sum); the backward pass takes as much again for the gradients of K' and V', and 2 · B · L · H, and on a GPU
+/// ⌈B · H · P / 16,384⌉ · max_len · k for the partial sums of dE and dF. Nothing grows with L².
 ///
 /// # Panics
-/// When the shapes differ or a sample is longer than `max_len`. Callers with lengths from outside run
+/// When the shapes differ, with what was found, or a sample is longer than `max_len` or L. Callers with lengths from outside run
 /// [`check_lengths`] first and get an error instead.
 pub fn linformer_attention(
     query: Tensor<4>,
@@ -38,7 +39,25 @@ pub fn linformer_attention(
     proj_value: Tensor<2>,
     lengths: &Lengths,
 ) -> Tensor<4> {
-    let slots = proj_key.dims()[1];
+    let [batch, len, ..] = query.dims();
+    let [_, slots] = proj_key.dims();
+    assert!(
+        key.dims() == query.dims()
+            && value.dims() == query.dims()
+            && proj_value.dims() == proj_key.dims(),
+        "linformer_attention: query is [B, L, H, P] = {:?}, so key and value must be the same, and proj_key and proj_value \
+         [max_len, k] of one shape; found key {:?}, value {:?}, proj_key {:?}, proj_value {:?}",
+        query.dims(),
+        key.dims(),
+        value.dims(),
+        proj_key.dims(),
+        proj_value.dims()
+    );
+    assert!(
+        lengths.batch() == batch && lengths.max() <= len,
+        "linformer_attention: query has {batch} samples of {len} positions, found lengths {:?}",
+        lengths.as_slice()
+    );
     let key = project(key, proj_key, lengths);
     let value = project(value, proj_value, lengths);
     let keys = Lengths::full(lengths.batch(), slots);

@@ -5,6 +5,9 @@ use super::{check_lengths, linformer_attention, project, reference};
 use crate::cases::check;
 use crate::fixture::Case;
 use crate::gradcheck::{Place, places, values};
+use crate::softmax_attention::Visible;
+use crate::softmax_attention::tests::{distance, expected};
+use crate::tolerance::relative_rms;
 use crate::{Lengths, ShapeError, block_on};
 
 fn host<const D: usize>(tensor: Tensor<D>) -> Vec<f64> {
@@ -53,13 +56,143 @@ fn compare(
         .iter()
         .zip(got.iter().zip(&want))
     {
-        let error = crate::tolerance::relative_rms(got, want);
+        let error = relative_rms(got, want);
         assert!(
             error < 5e-6,
             "{name} on {}: relative RMS {error:e}; L {len}, k {slots}, {lengths:?}",
             place.name
         );
     }
+}
+
+/// Eᵀ[..n] X / √n in f64, and with `back` its transpose, from slots to positions.
+fn projected(
+    x: &[f64],
+    e: &[f64],
+    lengths: &Lengths,
+    [len, row, slots]: [usize; 3],
+    back: bool,
+) -> Vec<f64> {
+    let of_sample = if back { len } else { slots } * row;
+    let mut out = vec![0.0; lengths.batch() * of_sample];
+    for (b, &n) in lengths.as_slice().iter().enumerate() {
+        let scale = 1.0 / f64::from(n).sqrt();
+        for (t, slot) in (0..n as usize).flat_map(|t| (0..slots).map(move |slot| (t, slot))) {
+            let (at_t, at_slot) = ((b * len + t) * row, (b * slots + slot) * row);
+            let (from, to) = if back {
+                (at_slot, at_t)
+            } else {
+                (at_t, at_slot)
+            };
+            for i in 0..row {
+                out[to + i] += scale * e[t * slots + slot] * x[from + i];
+            }
+        }
+    }
+    out
+}
+
+/// Output and every gradient of the operator at `place` against the definition in f64.
+fn compare_whole(
+    place: &Place,
+    lengths: &Lengths,
+    [len, heads, width]: [usize; 3],
+    slots: usize,
+    loudness: f64,
+    seed: u64,
+) {
+    let (dims, e_dims) = ([lengths.batch(), len, heads, width], [len + 2, slots]);
+    let count = dims.iter().product();
+    let [q, k] = [0, 1].map(|number| values(count, loudness, seed + number));
+    let [v, upstream] = [2, 3].map(|number| values(count, 1.0, seed + number));
+    let [e, f] = [4, 5].map(|number| values(e_dims[0] * slots, 1.0, seed + number));
+    let sizes = [len, heads * width, slots];
+    let (keys, summed) = (
+        projected(&k, &e, lengths, sizes, false),
+        projected(&v, &f, lengths, sizes, false),
+    );
+    let visible = Visible {
+        queries: lengths.clone(),
+        keys: Lengths::full(lengths.batch(), slots),
+        causal: false,
+    };
+    let ([out, dq, dkeys, dsummed], _) = expected(
+        [&q, &keys, &summed, &upstream],
+        &visible,
+        (len, slots, heads, width),
+    );
+    let into_projection = |x: &[f64], d: &[f64]| {
+        let (row, mut found) = (heads * width, vec![0.0; e_dims[0] * slots]);
+        for (b, &n) in lengths.as_slice().iter().enumerate() {
+            for (t, slot) in (0..n as usize).flat_map(|t| (0..slots).map(move |slot| (t, slot))) {
+                let (x, d) = (&x[(b * len + t) * row..], &d[(b * slots + slot) * row..]);
+                let product: f64 = x[..row].iter().zip(d).map(|(x, d)| x * d).sum();
+                found[t * slots + slot] += product / f64::from(n).sqrt();
+            }
+        }
+        found
+    };
+    let want = [
+        out,
+        dq,
+        projected(&dkeys, &e, lengths, sizes, true),
+        projected(&dsummed, &f, lengths, sizes, true),
+        into_projection(&k, &dkeys),
+        into_projection(&v, &dsummed),
+    ];
+    let [q, k, v] = [&q, &k, &v].map(|data| place.leaf(data, dims));
+    let [e, f] = [&e, &f].map(|data| place.leaf(data, e_dims));
+    let got = linformer_attention(
+        q.clone(),
+        k.clone(),
+        v.clone(),
+        e.clone(),
+        f.clone(),
+        lengths,
+    );
+    let gradients = (got.clone() * place.tensor(&upstream, dims).autodiff())
+        .sum()
+        .backward();
+    let of = |leaf: &Tensor<4>| host(leaf.grad(&gradients).unwrap());
+    let of_projection = |leaf: &Tensor<2>| host(leaf.grad(&gradients).unwrap());
+    let got = [
+        host(got),
+        of(&q),
+        of(&k),
+        of(&v),
+        of_projection(&e),
+        of_projection(&f),
+    ];
+    // A score is known to a few units in its last place, which is what a weight is off by.
+    let largest_score = loudness * loudness * (width * len) as f64 / (width as f64).sqrt();
+    let allowed = 2e-5 + 4.0 * f64::from(f32::EPSILON) * largest_score;
+    for ((name, got), want) in ["out", "dquery", "dkey", "dvalue", "dE", "dF"]
+        .iter()
+        .zip(&got)
+        .zip(&want)
+    {
+        let what = format!(
+            "{name} on {}; {dims:?}, {slots} slots, loudness {loudness}, {lengths:?}",
+            place.name
+        );
+        let error = distance(got, want, want);
+        assert!(
+            error < allowed,
+            "{what}: relative RMS {error:e}, allowed {allowed:e}"
+        );
+    }
+    let padding = lengths.as_slice().iter().enumerate().all(|(b, &n)| {
+        let row = heads * width;
+        let rows = (b * len + n as usize) * row..(b + 1) * len * row;
+        got[..4]
+            .iter()
+            .all(|got| got[rows.clone()].iter().all(|&x| x == 0.0))
+    });
+    assert!(
+        padding,
+        "padding is not zero on {}, {lengths:?}",
+        place.name
+    );
 }
 
 #[test]
@@ -166,6 +299,21 @@ proptest! {
         let len = lengths.max() + extra;
         for place in places() {
             compare(&place, &lengths, [len, heads, width], [lengths.max() + 3, slots], seed);
+        }
+    }
+    #[test]
+    fn the_whole_of_any_lengths_and_loudness(
+        lengths in prop::collection::vec(0u32..60, 1..4),
+        heads in 1usize..3,
+        width in prop::sample::select(vec![1usize, 4, 17]),
+        slots in 1usize..70,
+        loudness in prop::sample::select(vec![1e-3, 1.0, 8.0]),
+        seed in 0u64..1000,
+    ) {
+        let lengths = Lengths::new(lengths);
+        let len = lengths.max() + 1;
+        for place in places() {
+            compare_whole(&place, &lengths, [len, heads, width], slots, loudness, seed);
         }
     }
 }

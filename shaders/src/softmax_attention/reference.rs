@@ -1,6 +1,6 @@
 //! Softmax attention in plain Burn operations: the alternative that benchmarks name, and an oracle of the tests.
 
-use burn::tensor::{Tensor, TensorData, activation::softmax};
+use burn::tensor::{DType, Tensor, TensorData, activation::softmax};
 
 use crate::Lengths;
 
@@ -26,11 +26,19 @@ pub fn attend(
 ) -> Tensor<4> {
     let [batch, query_len, _, width] = query.dims();
     let key_len = key.dims()[1];
-    let device = query.device();
+    if query.dims().contains(&0) {
+        return query;
+    }
+    // Over no keys a softmax has no maximum to subtract.
+    if key_len == 0 {
+        return query.zeros_like();
+    }
+    let (device, dtype) = (query.device(), query.dtype());
     let [query, key, value] = [query, key, value].map(|tensor| tensor.swap_dims(1, 2));
     let scores = query.matmul(key.transpose()) / (width as f64).sqrt();
-    // 0 where a query may see a key; far below every score, yet finite, where it may not.
-    let mut bias = vec![-1e30f32; batch * query_len * key_len];
+    // 0 where a query may see a key; far below every score, yet finite, where it may not. f16 ends at 65,504.
+    let unseen = if dtype == DType::F16 { -3e4 } else { -1e30f32 };
+    let mut bias = vec![unseen; batch * query_len * key_len];
     let mut seen = vec![0f32; batch * query_len];
     for b in 0..batch {
         let (queries, keys) = (
@@ -46,9 +54,10 @@ pub fn attend(
     }
     let bias = Tensor::<4>::from_data(
         TensorData::new(bias, [batch, 1, query_len, key_len]),
-        &device,
+        (&device, dtype),
     );
-    let seen = Tensor::<4>::from_data(TensorData::new(seen, [batch, 1, query_len, 1]), &device);
+    let seen = TensorData::new(seen, [batch, 1, query_len, 1]);
+    let seen = Tensor::<4>::from_data(seen, (&device, dtype));
     let weights = softmax(scores + bias, 3);
     (weights.matmul(value) * seen).swap_dims(1, 2)
 }

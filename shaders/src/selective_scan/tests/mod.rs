@@ -31,6 +31,7 @@ struct Problem {
     z: Option<Vec<f64>>,
     initial: Option<Vec<f64>>,
     dy: Vec<f64>,
+    large: f64,
 }
 
 /// y, last state; gradients of u, delta, a, b, c, d, delta_bias, z.
@@ -38,6 +39,8 @@ struct Exact {
     y: Vec<f64>,
     last: Vec<f64>,
     gradients: [Vec<f64>; 8],
+    /// How many times as large as usual its operands were, 1 at least.
+    large: f64,
 }
 
 const NAMES: [&str; 8] = ["du", "ddelta", "da", "db", "dc", "dd", "dbias", "dz"];
@@ -67,6 +70,7 @@ impl Problem {
             z: gated.then(|| make(positions, 3.0, 7)),
             initial: resumed.then(|| make(batch * width * state, 1.0, 8)),
             dy: make(positions, 1.0, 9),
+            large: 1.0,
         }
     }
 
@@ -140,7 +144,12 @@ impl Problem {
                 }
             }
         }
-        Exact { y, last, gradients }
+        Exact {
+            y,
+            last,
+            gradients,
+            large: self.large,
+        }
     }
 
     /// The operands at `place` as leaves.
@@ -185,16 +194,21 @@ impl Problem {
                 host(input.delta_bias.grad(&gradients).unwrap()),
                 z,
             ],
+            large: self.large,
         }
     }
 }
 
+/// Where a decay or a gate is exactly zero, kernels keep what rounds to it, times what is `large` beside it.
+fn none(values: &[f64], large: f64) -> bool {
+    values.iter().all(|value| value.abs() < 1e-18 * large)
+}
+
 #[track_caller]
 fn compare(what: &str, place: &Place, got: &Exact, want: &Exact) {
+    let large = want.large;
     let close = |name: &str, got: &[f64], want: &[f64]| {
-        // Where a decay is exactly zero, kernels keep what rounds to it.
-        let none = |values: &[f64]| values.iter().all(|value| value.abs() < 1e-18);
-        if none(want) && none(got) {
+        if none(want, large) && none(got, large) {
             return;
         }
         let error = relative_rms(got, want);
@@ -347,23 +361,13 @@ fn a_scan_may_stop_and_go_on() {
 }
 
 #[test]
-fn a_step_without_a_gate() {
-    let problem = Problem::new([3, 1, 67, 5], false, true, 4);
-    let exact = problem.exact();
-    for place in places() {
-        let (y, state) = selective_scan_step(ScanStepInput {
-            u: place.tensor(&problem.u, [3, 67]),
-            delta: place.tensor(&problem.delta, [3, 67]),
-            a: place.tensor(&problem.a, [67, 5]),
-            b: place.tensor(&problem.b, [3, 5]),
-            c: place.tensor(&problem.c, [3, 5]),
-            d: place.tensor(&problem.d, [67]),
-            z: None,
-            delta_bias: place.tensor(&problem.delta_bias, [67]),
-            state: place.tensor(problem.initial.as_ref().unwrap(), [3, 67, 5]),
-        });
-        place.assert_close("y", y, &exact.y);
-        place.assert_close("state", state, &exact.last);
+fn a_step_with_and_without_a_gate() {
+    for gated in [false, true] {
+        let problem = Problem::new([3, 1, 67, 5], gated, true, 4);
+        let exact = problem.exact();
+        for place in places() {
+            problem.check_step(&place, &exact);
+        }
     }
 }
 
@@ -396,6 +400,87 @@ fn extreme_steps_decays_and_gates_stay_finite() {
         assert!(finite, "{}", place.name);
         assert_eq!(got.y.len(), len * width);
         assert_eq!(got.last.len(), width * state);
+    }
+}
+
+impl Problem {
+    /// Every step's raw size, every rate, input and gate so many times as large.
+    fn scaled(mut self, [delta, a, u, z]: [f64; 4]) -> Self {
+        let scale = |values: &mut [f64], by: f64| {
+            let scaled = |value: &mut f64| *value = f64::from((*value * by) as f32);
+            values.iter_mut().for_each(scaled);
+        };
+        self.large = [delta, a, u, z].map(|by: f64| by.max(1.0)).iter().product();
+        scale(&mut self.delta, delta);
+        scale(&mut self.a, a);
+        scale(&mut self.u, u);
+        scale(self.z.as_deref_mut().unwrap_or_default(), z);
+        self
+    }
+
+    /// The last position of a sequence of one, by the step, against `exact`.
+    fn check_step(&self, place: &Place, exact: &Exact) {
+        let [batch, len, width, state] = self.dims;
+        assert_eq!(len, 1, "a step takes one position");
+        let initial = self.initial.as_ref().expect("a step starts from a state");
+        let z = self.z.as_ref();
+        let (y, last) = selective_scan_step(ScanStepInput {
+            u: place.tensor(&self.u, [batch, width]),
+            delta: place.tensor(&self.delta, [batch, width]),
+            a: place.tensor(&self.a, [width, state]),
+            b: place.tensor(&self.b, [batch, state]),
+            c: place.tensor(&self.c, [batch, state]),
+            d: place.tensor(&self.d, [width]),
+            z: z.map(|z| place.tensor(z, [batch, width])),
+            delta_bias: place.tensor(&self.delta_bias, [width]),
+            state: place.tensor(initial, [batch, width, state]),
+        });
+        for (name, got, want) in [("y", host(y), &exact.y), ("state", host(last), &exact.last)] {
+            if [&got, want].iter().all(|values| none(values, self.large)) {
+                continue;
+            }
+            let error = relative_rms(&got, want);
+            let allowed = 4.0 * place.allowed;
+            let what = format!("{name} of a step on {}, {:?}", place.name, self.dims);
+            assert!(error <= allowed, "{what}: relative RMS {error:e}");
+        }
+    }
+}
+
+/// Factors from next to nothing to what an f32 still takes.
+fn factor() -> impl Strategy<Value = f64> {
+    prop::sample::select(vec![1e-6, 1e-3, 1.0, 1e3, 1e6])
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(12))]
+    #[test]
+    fn extreme_steps_decays_inputs_and_gates_match_f64(
+        dims in (1usize..3, 1usize..140, 1usize..9, 1usize..6),
+        factors in [factor(), factor(), factor(), factor()],
+        gated: bool,
+        seed in 0u64..1000,
+    ) {
+        let problem = Problem::new(dims.into(), gated, true, seed).scaled(factors);
+        let exact = problem.exact();
+        let step = Problem::new([dims.0, 1, dims.2, dims.3], gated, true, seed).scaled(factors);
+        let after = step.exact();
+        for place in places() {
+            let got = problem.run(&place, selective_scan);
+            compare(&format!("{dims:?} times {factors:?}"), &place, &got, &exact);
+            step.check_step(&place, &after);
+        }
+    }
+}
+
+#[test]
+fn a_decay_of_thousands_of_positions_matches_f64() {
+    // 65 chunks, through all of which the first positions are felt.
+    let problem = Problem::new([1, 4097, 3, 2], true, true, 7).scaled([1.0, 1e-3, 1.0, 1.0]);
+    let exact = problem.exact();
+    for place in places() {
+        let got = problem.run(&place, selective_scan);
+        compare("long decay", &place, &got, &exact);
     }
 }
 
