@@ -21,9 +21,13 @@ mod cpu;
 pub mod ctc_loss;
 #[cfg(test)]
 mod default_limits;
+#[cfg(test)]
+mod degenerate;
 mod device;
 pub mod embedding;
 pub mod fixture;
+#[cfg(test)]
+mod folded;
 pub mod gated_rmsnorm;
 pub mod gelu;
 #[cfg(test)]

@@ -81,7 +81,7 @@ pub fn causal_conv1d(
         return ConvOutput { y, state };
     }
     // Both of Mamba's convolutions have a bias: one kernel form less for the price of a fill where there is none.
-    let bias = bias.unwrap_or_else(|| Tensor::zeros([channels], &x.device()));
+    let bias = bias.unwrap_or_else(|| Tensor::zeros([channels], (&x.device(), DType::F32)));
     let (x, weight, bias) = (
         x.into_dispatch(),
         weight.into_dispatch(),
@@ -100,15 +100,15 @@ pub fn causal_conv1d(
 /// The last `past` inputs `[B, D, past]` of `x` `[B, L, D]` behind `initial`.
 fn last_inputs(x: Tensor<3>, initial: Option<Tensor<3>>, past: usize) -> Tensor<3> {
     let [batch, len, channels] = x.dims();
-    let device = x.device();
+    let (device, dtype) = (x.device(), x.dtype());
     let kept = past.min(len);
     if past == 0 {
-        return Tensor::zeros([batch, channels, 0], &device);
+        return Tensor::zeros([batch, channels, 0], (&device, dtype));
     }
     let before = past - kept;
     let front = || match initial {
         Some(state) => state.narrow(2, kept, before),
-        None => Tensor::zeros([batch, channels, before], &device),
+        None => Tensor::zeros([batch, channels, before], (&device, dtype)),
     };
     if kept == 0 {
         return front();

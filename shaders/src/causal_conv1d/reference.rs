@@ -15,7 +15,10 @@ pub fn causal_conv1d(
     let [_, width] = weight.dims();
     let before = match initial_state {
         Some(state) => Some(state.swap_dims(1, 2)),
-        None => Some(Tensor::zeros([batch, width - 1, channels], &x.device())),
+        None => Some(Tensor::zeros(
+            [batch, width - 1, channels],
+            (&x.device(), x.dtype()),
+        )),
     };
     let padded = match before.filter(|_| width > 1) {
         Some(before) => Tensor::cat(vec![before, x], 1),
@@ -24,7 +27,9 @@ pub fn causal_conv1d(
     let mut y: Option<Tensor<3>> = bias.map(|bias| bias.reshape([1, 1, channels]));
     for tap in 0..width {
         let weight = weight.clone().narrow(1, tap, 1).reshape([1, 1, channels]);
-        let product = padded.clone().narrow(1, tap, len) * weight;
+        // `narrow` does not take a length of 0.
+        let window = [0..batch, tap..tap + len, 0..channels];
+        let product = padded.clone().slice(window) * weight;
         y = Some(match y {
             Some(y) => y + product,
             None => product,

@@ -11,6 +11,10 @@ pub fn linear<const D: usize>(
     let mut dims = x.dims();
     let [width_out, width_in] = weight.dims();
     let rows = dims[..D - 1].iter().product();
+    if rows == 0 {
+        dims[D - 1] = width_out;
+        return Tensor::zeros(dims, (&x.device(), x.dtype()));
+    }
     let product = x.reshape([rows, width_in]).matmul(weight.transpose());
     dims[D - 1] = width_out;
     match bias {

@@ -21,6 +21,17 @@ pub fn linear_attention(
     lengths: &Lengths,
     causal: bool,
 ) -> LinearAttentionOutput {
+    // Burn does not reshape every empty tensor.
+    if query.dims().contains(&0) {
+        let [batch, _, heads, width] = query.dims();
+        let device = query.device();
+        let options = (&device, query.dtype());
+        return LinearAttentionOutput {
+            kv: Tensor::zeros([batch, heads, width, width], options),
+            z: Tensor::zeros([batch, heads, width], options),
+            y: query,
+        };
+    }
     let (query, key, value, mask) = prepare(query, key, value, lengths);
     let (kv, z) = sums(key.clone(), value.clone());
     let y = if causal {
@@ -43,6 +54,9 @@ pub fn linear_attention_chunked(
     value: Tensor<4>,
     lengths: &Lengths,
 ) -> Tensor<4> {
+    if query.dims().contains(&0) {
+        return query;
+    }
     let (query, key, value, mask) = prepare(query, key, value, lengths);
     (causal_chunked(query, key, value) * mask).swap_dims(1, 2)
 }
@@ -56,7 +70,7 @@ fn prepare(
 ) -> (Tensor<4>, Tensor<4>, Tensor<4>, Tensor<4>) {
     let [batch, len, _, _] = query.dims();
     let mask = TensorData::new(lengths.mask(len), [batch, 1, len, 1]);
-    let mask = Tensor::<4>::from_data(mask, &query.device());
+    let mask = Tensor::<4>::from_data(mask, (&query.device(), query.dtype()));
     let [query, key, value] = [query, key, value].map(|tensor| tensor.swap_dims(1, 2));
     let key = features(key) * mask.clone();
     (features(query), key, value * mask.clone(), mask)
@@ -78,7 +92,8 @@ fn lower_triangle(len: usize) -> TensorData {
 
 /// With the whole `[B, H, L, L]` matrix of weights: the faster plain form for short texts.
 fn causal_whole(query: Tensor<4>, key: Tensor<4>, value: Tensor<4>) -> Tensor<4> {
-    let triangle = Tensor::<2>::from_data(lower_triangle(query.dims()[2]), &query.device());
+    let triangle = lower_triangle(query.dims()[2]);
+    let triangle = Tensor::<2>::from_data(triangle, (&query.device(), query.dtype()));
     let weights = query.matmul(key.transpose()) * triangle.unsqueeze();
     let normaliser = weights.clone().sum_dim(3) + EPS;
     weights.matmul(value) / normaliser
@@ -87,11 +102,11 @@ fn causal_whole(query: Tensor<4>, key: Tensor<4>, value: Tensor<4>) -> Tensor<4>
 /// With sums over chunks of 64 positions: the faster plain form for long texts.
 fn causal_chunked(query: Tensor<4>, key: Tensor<4>, value: Tensor<4>) -> Tensor<4> {
     let [batch, heads, len, width] = query.dims();
-    let device = query.device();
+    let (device, dtype) = (query.device(), query.dtype());
     let chunks = len.div_ceil(CHUNK);
     let padding = chunks * CHUNK - len;
     let cut = |tensor: Tensor<4>| -> Tensor<5> {
-        let zeros = Tensor::<4>::zeros([batch, heads, padding, width], &device);
+        let zeros = Tensor::<4>::zeros([batch, heads, padding, width], (&device, dtype));
         let whole = if padding > 0 {
             Tensor::cat(vec![tensor, zeros], 2)
         } else {
@@ -100,7 +115,7 @@ fn causal_chunked(query: Tensor<4>, key: Tensor<4>, value: Tensor<4>) -> Tensor<
         whole.reshape([batch, heads, chunks, CHUNK, width])
     };
     let [query, key, value] = [query, key, value].map(cut);
-    let triangle = Tensor::<2>::from_data(lower_triangle(CHUNK), &device);
+    let triangle = Tensor::<2>::from_data(lower_triangle(CHUNK), (&device, dtype));
     let kv = key.clone().transpose().matmul(value.clone());
     let z = key.clone().sum_dim(3).transpose();
     // Exclusive: what lies before the chunk.

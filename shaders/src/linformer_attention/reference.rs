@@ -31,14 +31,19 @@ pub fn linformer_attention(
 pub fn project(input: Tensor<4>, projection: Tensor<2>, lengths: &Lengths) -> Tensor<4> {
     let [batch, len, heads, width] = input.dims();
     let slots = projection.dims()[1];
-    let device = input.device();
+    let (device, dtype) = (input.device(), input.dtype());
+    // Burn narrows to no fewer than one row, and its CPU product takes no samples by one matrix for one sample.
+    if input.dims().contains(&0) || projection.dims().contains(&0) {
+        return Tensor::zeros([batch, slots, heads, width], (&device, dtype));
+    }
     let mut scale = lengths.mask(len);
     for (b, &n) in lengths.as_slice().iter().enumerate() {
         scale[b * len..(b + 1) * len]
             .iter_mut()
             .for_each(|value| *value /= (n.max(1) as f32).sqrt());
     }
-    let scale = Tensor::<3>::from_data(TensorData::new(scale, [batch, len, 1]), &device);
+    let scale = TensorData::new(scale, [batch, len, 1]);
+    let scale = Tensor::<3>::from_data(scale, (&device, dtype));
     // Projections have rows for the longest sample; the batch may be padded beyond them.
     let rows = projection.dims()[0].min(len);
     let input = (input.reshape([batch, len, heads * width]) * scale).narrow(1, 0, rows);

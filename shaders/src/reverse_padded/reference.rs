@@ -7,6 +7,10 @@ use crate::Lengths;
 /// The same as [`crate::reverse_padded()`], sample by sample.
 pub fn reverse_padded(x: Tensor<3>, lengths: &Lengths) -> Tensor<3> {
     let [batch, len, channels] = x.dims();
+    // Burn concatenates no empty list.
+    if x.dims().contains(&0) {
+        return x;
+    }
     let samples = (0..batch)
         .map(|sample| {
             let n = lengths.as_slice()[sample] as usize;
@@ -16,7 +20,8 @@ pub fn reverse_padded(x: Tensor<3>, lengths: &Lengths) -> Tensor<3> {
                 parts.push(real.flip([1]));
             }
             if n < len {
-                parts.push(Tensor::zeros([1, len - n, channels], &x.device()));
+                let options = (&x.device(), x.dtype());
+                parts.push(Tensor::zeros([1, len - n, channels], options));
             }
             Tensor::cat(parts, 1)
         })

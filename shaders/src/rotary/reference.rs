@@ -8,7 +8,8 @@ pub fn rotary(packed: Tensor<4>, cos: Tensor<2>, sin: Tensor<2>) -> [Tensor<4>; 
     let [_, half] = cos.dims();
     let width = triple / 3;
     let part = |index: usize| packed.clone().narrow(3, index * width, width);
-    if half == 0 {
+    // Nothing to turn; Burn does not reshape tables of no positions.
+    if half == 0 || len == 0 {
         return [0, 1, 2].map(part);
     }
     let [cos, sin] = [cos, sin].map(|table| table.reshape([1, len, 1, half]));

@@ -95,7 +95,7 @@ pub fn ssd(input: SsdInput) -> SsdOutput {
     let device = x.device();
     let state = input
         .initial_state
-        .unwrap_or_else(|| Tensor::zeros(zeros, &device));
+        .unwrap_or_else(|| Tensor::zeros(zeros, (&device, DType::F32)));
     let (y, final_state) = Dispatch::fused_ssd(
         input.x.into_dispatch(),
         input.dt.into_dispatch(),

@@ -2,7 +2,7 @@
 //! benchmarks name, and an oracle of the tests.
 
 use burn::tensor::activation::softplus;
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{DType, Device, Tensor, TensorData};
 
 use super::{CHUNK, SsdInput, SsdOutput};
 
@@ -10,12 +10,13 @@ use super::{CHUNK, SsdInput, SsdOutput};
 pub fn ssd(input: SsdInput) -> SsdOutput {
     let [batch, len, heads, width] = input.x.dims();
     let [_, _, groups, state] = input.b.dims();
-    let device = input.x.device();
+    let (device, dtype) = (input.x.device(), input.x.dtype());
+    let initial_state = input.initial_state.map(Tensor::detach);
     if input.x.dims().contains(&0) || input.b.dims().contains(&0) {
-        let zeros = Tensor::zeros([batch, heads, width, state], &device);
+        let zeros = || Tensor::zeros([batch, heads, width, state], (&device, dtype));
         return SsdOutput {
             y: input.x * input.d.reshape([1, 1, heads, 1]),
-            final_state: input.initial_state.unwrap_or(zeros),
+            final_state: initial_state.unwrap_or_else(zeros),
         };
     }
     let chunks = len.div_ceil(CHUNK);
@@ -44,10 +45,12 @@ pub fn ssd(input: SsdInput) -> SsdOutput {
     };
     let exponents = rows(dt.clone() * input.a.unsqueeze::<3>());
     let x = x * rows(dt);
-    let lower = triangle(&device);
+    let lower = triangle(&device, dtype);
     let sums = lower.clone().unsqueeze::<5>().matmul(exponents);
-    // Masked before the exponential: above the diagonal the differences are positive.
-    let above = (lower.unsqueeze::<5>() - 1.0) * 1e30;
+    // Masked before the exponential: above the diagonal the differences are positive. f16 ends at 65,504, and infinity times
+    // the zeros below is no number.
+    let far = if dtype == DType::F16 { 3e4 } else { 1e30 };
+    let above = (lower.unsqueeze::<5>() - 1.0) * far;
     let differences = (sums.clone() - sums.clone().swap_dims(3, 4)) + above;
     let scores = c.clone().matmul(b.clone().swap_dims(3, 4)) * differences.exp();
     let inside = scores.matmul(x.clone());
@@ -56,8 +59,8 @@ pub fn ssd(input: SsdInput) -> SsdOutput {
         .swap_dims(3, 4)
         .matmul(b);
     let decay = last.exp();
-    let mut carried = input.initial_state.map_or_else(
-        || Tensor::zeros([batch, heads, 1, width, state], &device),
+    let mut carried = initial_state.map_or_else(
+        || Tensor::zeros([batch, heads, 1, width, state], (&device, dtype)),
         |state| state.unsqueeze_dim(2),
     );
     let mut states = Vec::with_capacity(chunks);
@@ -84,14 +87,14 @@ fn pad<const D: usize>(tensor: Tensor<D>, padding: usize) -> Tensor<D> {
     }
     let mut dims = tensor.dims();
     dims[1] = padding;
-    let zeros = Tensor::zeros(dims, &tensor.device());
+    let zeros = Tensor::zeros(dims, (&tensor.device(), tensor.dtype()));
     Tensor::cat(vec![tensor, zeros], 1)
 }
 
 /// Ones on and below the diagonal.
-fn triangle(device: &burn::tensor::Device) -> Tensor<2> {
+fn triangle(device: &Device, dtype: DType) -> Tensor<2> {
     let ones: Vec<f32> = (0..CHUNK * CHUNK)
         .map(|at| if at % CHUNK <= at / CHUNK { 1.0 } else { 0.0 })
         .collect();
-    Tensor::from_data(TensorData::new(ones, [CHUNK, CHUNK]), device)
+    Tensor::from_data(TensorData::new(ones, [CHUNK, CHUNK]), (device, dtype))
 }
