@@ -8,6 +8,10 @@ use crate::{packages, page, process, report::Report, tools, tools::Tools, worksp
 /// Where proptest looks for the seed of its cases; set it to another number to try others.
 const PROPERTY_SEED: &str = "PROPTEST_RNG_SEED";
 
+/// Layout of kernels and product of matrices; see `shaders/src/tuning.rs` and `shaders/src/linear/select.rs`.
+const TUNING: &str = "CALDERA_TUNING";
+const PRODUCT: &str = "CALDERA_PRODUCT";
+
 #[derive(clap::Args)]
 pub struct Arguments {
     /// Only these steps, separated by commas.
@@ -21,7 +25,7 @@ enum Part {
     Fmt,
     /// Lints, and documentation without warnings.
     Clippy,
-    /// All native tests; the GPU's on whatever Vulkan adapter there is.
+    /// All native tests, the GPU's on whatever Vulkan adapter there is, and the kernels' once more in the layout for hardware.
     Native,
     /// The page's build and its size budget.
     Wasm,
@@ -36,6 +40,22 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
         let mut cargo = process::cargo(&workspace.root);
         cargo.args(words).env("CARGO_TERM_PROGRESS_WHEN", "never");
         cargo
+    };
+    // Without the page's crate, and always the same set: another one would build Burn with other features once more.
+    let tests = |more: &[&str]| {
+        let mut test = cargo(&[
+            "test",
+            "--release",
+            "--workspace",
+            "--exclude",
+            "caldera-web",
+        ]);
+        test.arg("--no-fail-fast").args(more);
+        // The same cases every time, so that a failure is the commit's and not the day's.
+        if std::env::var_os(PROPERTY_SEED).is_none() {
+            test.env(PROPERTY_SEED, "1");
+        }
+        test
     };
     let mut report = Report::new(workspace)?;
 
@@ -69,19 +89,13 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     if wants(Part::Native) {
         report.step("native", |step| {
             packages::ensure_vulkan(workspace)?;
-            let mut test = cargo(&[
-                "test",
-                "--release",
-                "--workspace",
-                "--exclude",
-                "caldera-web",
-                "--no-fail-fast",
-            ]);
-            // The same cases every time, so that a failure is the commit's and not the day's.
-            if std::env::var_os(PROPERTY_SEED).is_none() {
-                test.env(PROPERTY_SEED, "1");
-            }
-            step.run(&mut test)?;
+            step.run(&mut tests(&[]))?;
+            Ok(String::new())
+        });
+        // The layout and the product that a card in a browser gets, on whatever adapter there is.
+        report.step("hardware layout", |step| {
+            let mut tests = tests(&["--lib"]);
+            step.run(tests.env(TUNING, "hardware").env(PRODUCT, "tiled"))?;
             Ok(String::new())
         });
     }

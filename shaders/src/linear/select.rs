@@ -1,5 +1,11 @@
 //! Which product a linear layer runs on the GPU, decided in one place.
 
+use std::sync::OnceLock;
+
+/// Variable of the environment that [`select`] reads: `tiled` or `burn` takes that product where there are more than a few rows and
+/// columns, whatever the target.
+pub const PRODUCT: &str = "CALDERA_PRODUCT";
+
 /// The ways to multiply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Product {
@@ -11,6 +17,23 @@ pub enum Product {
     Short,
     /// Burn's own matrix product, without autotune.
     Burn,
+}
+
+impl Product {
+    /// By its name.
+    fn parse(name: &str) -> Option<Self> {
+        match name {
+            "tiled" => Some(Self::Tiled),
+            "burn" => Some(Self::Burn),
+            _ => None,
+        }
+    }
+
+    /// What the environment names.
+    pub(super) fn forced() -> Option<Self> {
+        static NAMED: OnceLock<Option<Product>> = OnceLock::new();
+        *NAMED.get_or_init(|| Self::parse(&std::env::var(PRODUCT).ok()?))
+    }
 }
 
 /// Rows, or columns, up to which the products for few are taken; `dots.wgsl` has no room for more.
@@ -34,7 +57,7 @@ const FEW: usize = 8;
 /// In Chromium on SwiftShader Burn's product takes some ten times as long as the tiled one (MiniLM, 64 tokens: 7.3 s of 7.7 s;
 /// `tests/compare/onnxruntime_web.mjs --profile`). So the page takes the tiled one and native programs Burn's; few rows or columns
 /// have products of their own. No hardware GPU was at hand: `cargo test --release -p caldera-shaders products_on_the_gpu --
-/// --ignored --nocapture` prints this table anew; where tiles win, change this function.
+/// --ignored --nocapture` prints this table anew; where tiles win, change this function; [`PRODUCT`] tries either in a whole model.
 ///
 /// `along_depth` says that both operands lie with their depth side by side, as in x Wᵀ.
 pub fn select([m, n, k]: [usize; 3], along_depth: bool) -> Product {
@@ -42,9 +65,23 @@ pub fn select([m, n, k]: [usize; 3], along_depth: bool) -> Product {
         Product::Dots
     } else if m.min(n) <= FEW {
         Product::Short
+    } else if let Some(forced) = Product::forced() {
+        forced
     } else if cfg!(target_family = "wasm") {
         Product::Tiled
     } else {
         Product::Burn
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_those_of_the_environment() {
+        assert_eq!(Product::parse("tiled"), Some(Product::Tiled));
+        assert_eq!(Product::parse("burn"), Some(Product::Burn));
+        assert_eq!(Product::parse("short"), None);
     }
 }

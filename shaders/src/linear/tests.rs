@@ -122,7 +122,12 @@ fn few_rows_or_columns_have_products_of_their_own() {
     assert_eq!(select([2048, 2, 384], true), Product::Dots);
     assert_eq!(select([2048, 2, 385], true), Product::Short);
     assert_eq!(select([2, 384, 2048], false), Product::Short);
-    assert_eq!(select([2048, 1536, 384], true), Product::Burn);
+    // Of more, the environment may take another.
+    let many = select([2048, 1536, 384], true);
+    assert!(
+        many == Product::forced().unwrap_or(Product::Burn),
+        "{many:?}"
+    );
 }
 
 /// What `select` passes over is tested too, in both orders of both operands.

@@ -99,7 +99,7 @@ fn plan(args: &Args) -> Plan {
     }
 }
 
-fn row(cells: [String; 10]) -> String {
+fn row(cells: [String; 12]) -> String {
     let [operator, shape, rest @ ..] = cells;
     let rest = rest.map(|cell| format!("{cell:>10}")).join("");
     format!("{operator:<20} {shape:<14}{rest}")
@@ -112,7 +112,7 @@ fn pass_name(pass: Pass) -> &'static str {
     }
 }
 
-fn cells(p: &Point) -> [String; 10] {
+fn cells(p: &Point) -> [String; 12] {
     let percent = |share: f64| format!("{:.0} %", 100.0 * share);
     [
         p.operator.into(),
@@ -120,6 +120,8 @@ fn cells(p: &Point) -> [String; 10] {
         p.length.to_string(),
         pass_name(p.pass).into(),
         format!("{:.3}", p.median_ms),
+        format!("{:.1}", p.bytes / 1e6),
+        format!("{:.1}", p.flops / 1e6),
         format!("{:.1}", p.gb_s),
         percent(p.copy_fraction),
         format!("{:.1}", p.gflop_s),
@@ -128,12 +130,14 @@ fn cells(p: &Point) -> [String; 10] {
     ]
 }
 
-const HEADING: [&str; 10] = [
+const HEADING: [&str; 12] = [
     "operator",
     "shape",
     "length",
     "pass",
     "median ms",
+    "MB",
+    "MFLOP",
     "GB/s",
     "of copy",
     "GFLOP/s",
@@ -147,9 +151,14 @@ pub(super) fn run(args: Args) -> Result<Outcome> {
     let plan = plan(&args);
     output::line(&row(HEADING.map(String::from)))?;
     let mut broken = None;
-    let report = sweep(&plan, &device, |points| {
+    let report = sweep(&plan, &device, |points, so_far| {
         for point in points {
             broken = broken.take().or(output::line(&row(cells(point))).err());
+        }
+        // A run that is cut off leaves the figures that it had.
+        if let (Some(path), None) = (&args.json, &broken) {
+            let written = figures(&args, &adapter, so_far).and_then(|f| write_json(path, &f));
+            broken = written.err();
         }
     })?;
     if let Some(error) = broken {
@@ -173,6 +182,11 @@ pub(super) fn run(args: Args) -> Result<Outcome> {
             show(s.slope)
         ))?;
     }
+    for (operator, shape, checked) in checked_shorter(&report.points) {
+        output::line(&format!(
+            "{operator:<20} {shape:<14} checked up to {checked} positions; a check of more takes too long"
+        ))?;
+    }
     for skipped in &report.skipped {
         output::line(&format!(
             "{:<20} {:<14} not at {}: {}",
@@ -191,6 +205,17 @@ pub(super) fn run(args: Args) -> Result<Outcome> {
         );
     }
     Ok(Outcome::Done)
+}
+
+/// Operator, shape and longest check of those that were timed at longer lengths than they were checked at.
+fn checked_shorter(points: &[Point]) -> Vec<(&'static str, &'static str, usize)> {
+    let mut shorter: Vec<_> = points
+        .iter()
+        .filter(|point| point.checked_length < point.length)
+        .map(|point| (point.operator, point.shape, point.checked_length))
+        .collect();
+    shorter.dedup();
+    shorter
 }
 
 fn figures(args: &Args, device: &str, report: &Report) -> Result<Value> {
@@ -219,7 +244,7 @@ mod tests {
     #[test]
     fn a_quick_run_has_every_figure() {
         let line = Line::try_parse_from(["x", "--quick", "--device", "cpu"]).unwrap();
-        let report = sweep(&plan(&line.args), &burn::tensor::Device::flex(), |_| ()).unwrap();
+        let report = sweep(&plan(&line.args), &burn::tensor::Device::flex(), |_, _| ()).unwrap();
         let text = figures(&line.args, "CPU", &report).unwrap().to_string();
         let value: Value = serde_json::from_str(&text).unwrap();
         assert!(value["copy_gb_s"].as_f64().unwrap() > 0.0);

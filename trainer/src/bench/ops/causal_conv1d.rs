@@ -1,7 +1,6 @@
 //! The causal convolution of width 4 with bias and silu.
 
-use super::operator::{Argument, Given, ModelShape, Operator, Size, Work, row};
-use burn::tensor::Tensor;
+use super::operator::{Argument, Given, ModelShape, Operator, Results, Size, Work, row};
 use caldera_shaders::causal_conv1d;
 
 pub(super) struct CausalConv1d;
@@ -32,12 +31,12 @@ impl Operator for CausalConv1d {
         ]
     }
 
-    fn run(&self, _: &Size, mut given: Given) -> Tensor<1> {
+    fn run(&self, _: &Size, mut given: Given) -> Results {
         let (x, weight, bias) = (given.take(), given.take(), given.take());
         row(causal_conv1d(x, weight, Some(bias), None, true).y)
     }
 
-    fn reference(&self, _: &Size, mut given: Given) -> Tensor<1> {
+    fn reference(&self, _: &Size, mut given: Given) -> Results {
         let (x, weight, bias) = (given.take(), given.take(), given.take());
         row(causal_conv1d::reference::causal_conv1d(
             x,

@@ -1,7 +1,6 @@
 //! One position of the causal convolution, for each sequence: the length plays no part, and the slope over it should be 0.
 
-use super::operator::{Argument, Given, ModelShape, Operator, Size, Work, row};
-use burn::tensor::Tensor;
+use super::operator::{Argument, Given, ModelShape, Operator, Results, Size, Work, row};
 use caldera_shaders::{causal_conv1d, causal_conv1d_step};
 
 pub(super) struct CausalConv1dStep;
@@ -27,15 +26,18 @@ impl Operator for CausalConv1dStep {
         ]
     }
 
-    fn run(&self, _: &Size, mut given: Given) -> Tensor<1> {
+    fn run(&self, _: &Size, mut given: Given) -> Results {
         let (x, weight, bias) = (given.take(), given.take(), given.take());
-        row(causal_conv1d_step(x, weight, Some(bias), given.take(), true).0)
+        let (y, state) = causal_conv1d_step(x, weight, Some(bias), given.take(), true);
+        row(y).and(state)
     }
 
-    fn reference(&self, _: &Size, mut given: Given) -> Tensor<1> {
+    fn reference(&self, _: &Size, mut given: Given) -> Results {
         let (x, weight, bias) = (given.take(), given.take(), given.take());
         let state = given.take();
-        row(causal_conv1d::reference::causal_conv1d_step(x, weight, Some(bias), state, true).0)
+        let (y, state) =
+            causal_conv1d::reference::causal_conv1d_step(x, weight, Some(bias), state, true);
+        row(y).and(state)
     }
 
     /// Reads x, the state, weight and bias, writes y and the next state. A value: two a tap, four for silu.

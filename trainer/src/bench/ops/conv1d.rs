@@ -1,7 +1,6 @@
 //! The positional convolution of Wav2Vec2: 16 groups, windows of 128 positions, as many frames as the length.
 
-use super::operator::{Argument, Given, ModelShape, Operator, Size, Work, row};
-use burn::tensor::Tensor;
+use super::operator::{Argument, Given, ModelShape, Operator, Results, Size, Work, row};
 use caldera_shaders::conv1d;
 
 pub(super) struct Conv1d;
@@ -40,12 +39,12 @@ impl Operator for Conv1d {
         ]
     }
 
-    fn run(&self, _: &Size, mut given: Given) -> Tensor<1> {
+    fn run(&self, _: &Size, mut given: Given) -> Results {
         let (x, weight, bias) = (given.take(), given.take(), given.take());
         row(conv1d(x, weight, Some(bias), 1))
     }
 
-    fn reference(&self, _: &Size, mut given: Given) -> Tensor<1> {
+    fn reference(&self, _: &Size, mut given: Given) -> Results {
         let (x, weight, bias) = (given.take(), given.take(), given.take());
         row(conv1d::reference::conv1d(x, weight, Some(bias), 1))
     }

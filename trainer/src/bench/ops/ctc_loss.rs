@@ -1,6 +1,6 @@
 //! The loss of speech recognisers: 32 classes, a label for every four frames, as English letters are spoken.
 
-use super::operator::{Argument, Given, ModelShape, Operator, Size, Work, row};
+use super::operator::{Argument, Given, ModelShape, Operator, Results, Size, Work, row};
 use burn::tensor::Tensor;
 use caldera_shaders::{Lengths, ctc_loss};
 
@@ -29,7 +29,7 @@ fn losses(size: &Size, logits: Tensor<3>, loss: Loss) -> Tensor<1> {
     loss(logits, &frames, &targets, BLANK)
 }
 
-fn gradient(size: &Size, mut given: Given, loss: Loss) -> Tensor<1> {
+fn gradient(size: &Size, mut given: Given, loss: Loss) -> Results {
     let logits = given.take::<3>().autodiff().require_grad();
     let gradients = losses(size, logits.clone(), loss).sum().backward();
     row(logits
@@ -63,12 +63,12 @@ impl Operator for CtcLoss {
         logits(size)
     }
 
-    fn run(&self, size: &Size, mut given: Given) -> Tensor<1> {
-        losses(size, given.take(), ctc_loss)
+    fn run(&self, size: &Size, mut given: Given) -> Results {
+        row(losses(size, given.take(), ctc_loss))
     }
 
-    fn reference(&self, size: &Size, mut given: Given) -> Tensor<1> {
-        losses(size, given.take(), ctc_loss::reference::ctc_loss)
+    fn reference(&self, size: &Size, mut given: Given) -> Results {
+        row(losses(size, given.take(), ctc_loss::reference::ctc_loss))
     }
 
     /// Reads the logits, writes a loss a sample. Three a logit for the softmax; for each frame and state three exponentials, a logarithm,
@@ -106,11 +106,11 @@ impl Operator for CtcLossGradient {
         logits(size)
     }
 
-    fn run(&self, size: &Size, given: Given) -> Tensor<1> {
+    fn run(&self, size: &Size, given: Given) -> Results {
         gradient(size, given, ctc_loss)
     }
 
-    fn reference(&self, size: &Size, given: Given) -> Tensor<1> {
+    fn reference(&self, size: &Size, given: Given) -> Results {
         gradient(size, given, ctc_loss::reference::ctc_loss)
     }
 

@@ -1,7 +1,6 @@
 //! The gated norm behind the scan of Mamba-2, one group.
 
-use super::operator::{Argument, Given, ModelShape, Operator, Size, Work, row};
-use burn::tensor::Tensor;
+use super::operator::{Argument, Given, ModelShape, Operator, Results, Size, Work, row};
 use caldera_shaders::gated_rmsnorm;
 
 pub(super) struct GatedRmsNorm;
@@ -29,12 +28,12 @@ impl Operator for GatedRmsNorm {
         ]
     }
 
-    fn run(&self, _: &Size, mut given: Given) -> Tensor<1> {
+    fn run(&self, _: &Size, mut given: Given) -> Results {
         let (x, z, weight) = (given.take(), given.take(), given.take());
         row(gated_rmsnorm(x, z, weight, 1, EPS))
     }
 
-    fn reference(&self, _: &Size, mut given: Given) -> Tensor<1> {
+    fn reference(&self, _: &Size, mut given: Given) -> Results {
         let (x, z, weight) = (given.take(), given.take(), given.take());
         row(gated_rmsnorm::reference::gated_rmsnorm(
             x, z, weight, 1, EPS,

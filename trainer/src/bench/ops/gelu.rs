@@ -1,7 +1,6 @@
 //! GELU in the feed-forward layer.
 
-use super::operator::{Argument, Given, ModelShape, Operator, Size, Work, row};
-use burn::tensor::Tensor;
+use super::operator::{Argument, Given, ModelShape, Operator, Results, Size, Work, row};
 use caldera_shaders::gelu;
 
 pub(super) struct Gelu;
@@ -21,11 +20,11 @@ impl Operator for Gelu {
         vec![Argument::within("x", dims, -4.0, 4.0)]
     }
 
-    fn run(&self, _: &Size, mut given: Given) -> Tensor<1> {
+    fn run(&self, _: &Size, mut given: Given) -> Results {
         row(gelu(given.take::<3>()))
     }
 
-    fn reference(&self, _: &Size, mut given: Given) -> Tensor<1> {
+    fn reference(&self, _: &Size, mut given: Given) -> Results {
         row(gelu::reference::gelu(given.take::<3>()))
     }
 

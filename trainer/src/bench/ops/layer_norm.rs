@@ -1,7 +1,6 @@
 //! Layer normalisation of the residual stream.
 
-use super::operator::{Argument, Given, ModelShape, Operator, Size, Work, row};
-use burn::tensor::Tensor;
+use super::operator::{Argument, Given, ModelShape, Operator, Results, Size, Work, row};
 use caldera_shaders::layer_norm;
 
 pub(super) struct LayerNorm;
@@ -27,7 +26,7 @@ impl Operator for LayerNorm {
         ]
     }
 
-    fn run(&self, _: &Size, mut given: Given) -> Tensor<1> {
+    fn run(&self, _: &Size, mut given: Given) -> Results {
         row(layer_norm(
             given.take::<3>(),
             given.take(),
@@ -36,7 +35,7 @@ impl Operator for LayerNorm {
         ))
     }
 
-    fn reference(&self, _: &Size, mut given: Given) -> Tensor<1> {
+    fn reference(&self, _: &Size, mut given: Given) -> Results {
         row(layer_norm::reference::layer_norm(
             given.take::<3>(),
             given.take(),

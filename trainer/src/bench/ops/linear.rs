@@ -1,7 +1,6 @@
 //! The first linear layer of the feed-forward part, with its bias.
 
-use super::operator::{Argument, Given, ModelShape, Operator, Size, Work, row};
-use burn::tensor::Tensor;
+use super::operator::{Argument, Given, ModelShape, Operator, Results, Size, Work, row};
 use caldera_shaders::linear;
 
 pub(super) struct Linear;
@@ -34,12 +33,12 @@ impl Operator for Linear {
         ]
     }
 
-    fn run(&self, _: &Size, mut given: Given) -> Tensor<1> {
+    fn run(&self, _: &Size, mut given: Given) -> Results {
         let (x, weight, bias) = (given.take::<3>(), given.take(), given.take());
         row(linear(x, weight, Some(bias)))
     }
 
-    fn reference(&self, _: &Size, mut given: Given) -> Tensor<1> {
+    fn reference(&self, _: &Size, mut given: Given) -> Results {
         let (x, weight, bias) = (given.take::<3>(), given.take(), given.take());
         row(linear::reference::linear(x, weight, Some(bias)))
     }

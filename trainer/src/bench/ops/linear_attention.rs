@@ -1,7 +1,6 @@
 //! Linear attention, causal where the model is.
 
-use super::operator::{Argument, Given, ModelShape, Operator, Size, Work, row};
-use burn::tensor::Tensor;
+use super::operator::{Argument, Given, ModelShape, Operator, Results, Size, Work, row};
 use caldera_shaders::linear_attention::reference;
 use caldera_shaders::{Lengths, linear_attention};
 
@@ -28,14 +27,14 @@ impl Operator for LinearAttention {
             .into()
     }
 
-    fn run(&self, size: &Size, mut given: Given) -> Tensor<1> {
+    fn run(&self, size: &Size, mut given: Given) -> Results {
         let lengths = Lengths::full(size.batch, size.len);
         let [q, k, v] = std::array::from_fn(|_| given.take::<4>());
         row(linear_attention(q, k, v, &lengths, size.model.causal).y)
     }
 
     // In chunks where causal: the other plain form holds a value a pair of positions.
-    fn reference(&self, size: &Size, mut given: Given) -> Tensor<1> {
+    fn reference(&self, size: &Size, mut given: Given) -> Results {
         let lengths = Lengths::full(size.batch, size.len);
         let [q, k, v] = std::array::from_fn(|_| given.take::<4>());
         row(if size.model.causal {

@@ -1,7 +1,6 @@
 //! Linear attention of one token, for each sequence: the length plays no part, and the slope over it should be 0.
 
-use super::operator::{Argument, Given, ModelShape, Operator, Size, Work, row};
-use burn::tensor::Tensor;
+use super::operator::{Argument, Given, ModelShape, Operator, Results, Size, Work, row};
 use caldera_shaders::linear_attention::step;
 use caldera_shaders::linear_attention_step;
 
@@ -29,14 +28,16 @@ impl Operator for LinearAttentionStep {
         ]
     }
 
-    fn run(&self, _: &Size, mut given: Given) -> Tensor<1> {
+    fn run(&self, _: &Size, mut given: Given) -> Results {
         let (query, key, value) = (given.take(), given.take(), given.take());
-        row(linear_attention_step(query, key, value, given.take(), given.take()).0)
+        let (y, kv, z) = linear_attention_step(query, key, value, given.take(), given.take());
+        row(y).and(kv).and(z)
     }
 
-    fn reference(&self, _: &Size, mut given: Given) -> Tensor<1> {
+    fn reference(&self, _: &Size, mut given: Given) -> Results {
         let (query, key, value) = (given.take(), given.take(), given.take());
-        row(step::reference(query, key, value, given.take(), given.take()).0)
+        let (y, kv, z) = step::reference(query, key, value, given.take(), given.take());
+        row(y).and(kv).and(z)
     }
 
     /// Reads query, key, value and both sums, writes y and both sums. For each head a product of key and value added to the sums and one

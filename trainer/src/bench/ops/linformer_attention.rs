@@ -1,7 +1,6 @@
 //! Linformer attention with projections of the length at hand.
 
-use super::operator::{Argument, Given, ModelShape, Operator, Size, Work, row};
-use burn::tensor::Tensor;
+use super::operator::{Argument, Given, ModelShape, Operator, Results, Size, Work, row};
 use caldera_shaders::{Lengths, linformer_attention};
 
 pub(super) struct LinformerAttention;
@@ -41,14 +40,14 @@ impl Operator for LinformerAttention {
         arguments
     }
 
-    fn run(&self, size: &Size, mut given: Given) -> Tensor<1> {
+    fn run(&self, size: &Size, mut given: Given) -> Results {
         let lengths = Lengths::full(size.batch, size.len);
         let [q, k, v] = std::array::from_fn(|_| given.take::<4>());
         let [e, f] = std::array::from_fn(|_| given.take::<2>());
         row(linformer_attention(q, k, v, e, f, &lengths))
     }
 
-    fn reference(&self, size: &Size, mut given: Given) -> Tensor<1> {
+    fn reference(&self, size: &Size, mut given: Given) -> Results {
         use caldera_shaders::linformer_attention::reference::linformer_attention;
         let lengths = Lengths::full(size.batch, size.len);
         let [q, k, v] = std::array::from_fn(|_| given.take::<4>());

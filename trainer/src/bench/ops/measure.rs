@@ -1,6 +1,6 @@
 //! Runs of an operator: random arguments, the clock, and the check that comes before it.
 
-use super::operator::{Argument, Given, Operator, Size};
+use super::operator::{Argument, Given, Operator, Results, Size};
 use anyhow::{Context, Result, anyhow, bail};
 use burn::tensor::{Device, Tensor, TensorData};
 use caldera_shaders::is_gpu;
@@ -11,8 +11,8 @@ use std::time::Instant;
 
 /// On a GPU a read waits for as many runs as take this long, since it costs more than a small kernel.
 const READ_EVERY_MS: f64 = 5.0;
-/// At most this many runs a read.
-const MOST_RUNS: usize = 32;
+/// At most this many runs a read, so that a kernel of 20 µs is not timed by the read after it.
+const MOST_RUNS: usize = 256;
 /// Most bytes of results that wait for their backward pass.
 const WAITING_BYTES: usize = 512 << 20;
 
@@ -63,7 +63,7 @@ impl<'a> Problem<'a> {
         }
     }
 
-    fn call(&self, form: Form, flat: &[Tensor<1>]) -> Tensor<1> {
+    fn call(&self, form: Form, flat: &[Tensor<1>]) -> Results {
         let given = Given::new(flat, &self.arguments);
         match form {
             Form::Fused => self.operator.run(&self.size, given),
@@ -78,13 +78,13 @@ impl<'a> Problem<'a> {
 
     /// The result without a graph.
     pub fn forward(&self, form: Form) -> Tensor<1> {
-        self.call(form, &self.flat)
+        self.call(form, &self.flat).result
     }
 
     /// The result with a graph, and the leaf whose gradient is read.
     pub fn graph(&self, form: Form) -> (Tensor<1>, Tensor<1>) {
         let leaves = self.leaves();
-        (self.call(form, &leaves), leaves[0].clone())
+        (self.call(form, &leaves).result, leaves[0].clone())
     }
 
     fn leaves(&self) -> Vec<Tensor<1>> {
@@ -94,15 +94,18 @@ impl<'a> Problem<'a> {
             .collect()
     }
 
-    /// Result and gradients on the host, by name. The gradient that comes in is random.
+    /// Result, states and gradients on the host, by name. The gradient that comes in is random.
     fn answers(&self, form: Form) -> Result<Vec<(&'static str, Vec<f64>)>> {
         let leaves = self.leaves();
         let trained = self.operator.backward(&self.size).is_some();
-        let y = match trained {
+        let Results { result: y, states } = match trained {
             true => self.call(form, &leaves),
             false => self.call(form, &self.flat),
         };
         let mut answers = vec![("result", host(y.clone())?)];
+        for state in states {
+            answers.push(("state", host(state)?));
+        }
         if trained {
             let upstream = fill(y.dims()[0], (-1.0, 1.0), 99, &self.device).autodiff();
             let gradients = (y * upstream).sum().backward();
@@ -117,7 +120,7 @@ impl<'a> Problem<'a> {
     }
 }
 
-/// Holds the operator against its oracle: on a GPU the CPU twin, on the CPU the plain form. Result and every gradient.
+/// Holds the operator against its oracle: on a GPU the CPU twin, on the CPU the plain form. Result, states and every gradient.
 ///
 /// # Errors
 /// When they lie further apart than [`Operator::allowed`], with what differs, or when a device fails.
@@ -130,12 +133,20 @@ pub fn check(operator: &dyn Operator, size: Size, device: &Device) -> Result<()>
         let plain = Problem::new(operator, size, device);
         ("its plain form", plain.answers(Form::Plain)?)
     };
+    if got.len() != want.len() {
+        bail!(
+            "{}: {} results, states and gradients, {oracle} has {}",
+            operator.name(),
+            got.len(),
+            want.len()
+        );
+    }
     for ((what, got), (_, want)) in got.iter().zip(&want) {
         let error = relative_rms(got, want);
         // NaN is no pass either.
         if error.is_nan() || error > operator.allowed() {
             let what = match *what {
-                "result" => "the result".to_string(),
+                "result" | "state" => format!("the {what}"),
                 name => format!("the gradient of {name}"),
             };
             bail!(

@@ -29,7 +29,7 @@ mod ssd_step;
 mod tests;
 
 use super::statistics::{log_log_slope, quantile};
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 use burn::tensor::Device;
 use caldera_shaders::is_gpu;
 use caldera_shaders::launch::max_binding;
@@ -186,12 +186,16 @@ pub struct Report {
     pub failed: Vec<Skipped>,
 }
 
-/// Measures; `done` hears of the points of a length as they come. An operator that does not agree with its oracle is not timed and
+/// Measures; `done` hears of the points of a length as they come, with the report so far. An operator that does not agree with its oracle is not timed and
 /// comes under `failed`, with the others' figures beside it.
 ///
 /// # Errors
 /// When there is nothing to measure, or when the device fails at its own rates.
-pub fn sweep(plan: &Plan, device: &Device, mut done: impl FnMut(&[Point])) -> Result<Report> {
+pub fn sweep(
+    plan: &Plan,
+    device: &Device,
+    mut done: impl FnMut(&[Point], &Report),
+) -> Result<Report> {
     if plan.lengths.is_empty() || plan.lengths.contains(&0) || plan.batch == 0 || plan.runs == 0 {
         bail!("nothing to measure: expected lengths, sequences and runs of at least 1");
     }
@@ -222,7 +226,7 @@ fn lengths(
     model: &'static ModelShape,
     device: &Device,
     report: &mut Report,
-    done: &mut impl FnMut(&[Point]),
+    done: &mut impl FnMut(&[Point], &Report),
 ) {
     // A pass of the plain form and how long it took, to tell whether a longer one is worth waiting for.
     let mut plain = [None, None];
@@ -261,13 +265,19 @@ fn lengths(
                 .iter()
                 .all(|last| reference_reason(plan, operator, &size, *last).is_none());
         if checked == 0 || oracle_fits && flops(operator, &size) <= plan.check_flops {
-            if let Err(error) = check(operator, size, device) {
+            if let Err(error) = unbroken(|| check(operator, size, device)) {
                 report.failed.push(not(format!("{error:#}")));
                 return;
             }
             checked = len;
         }
-        let problem = Problem::new(operator, size, device);
+        let problem = match unbroken(|| Ok(Problem::new(operator, size, device))) {
+            Ok(problem) => problem,
+            Err(error) => {
+                report.failed.push(not(format!("{error:#}")));
+                return;
+            }
+        };
         let passes = [
             Some((Pass::Forward, operator.forward(&size))),
             operator.backward(&size).map(|work| (Pass::Backward, work)),
@@ -275,7 +285,8 @@ fn lengths(
         let first = report.points.len();
         for (pass, work) in passes.into_iter().flatten() {
             let plain = &mut plain[pass as usize];
-            let timing = match time(plan, &problem, operator, &size, pass, plain) {
+            let timed = unbroken(|| time(plan, &problem, operator, &size, pass, plain));
+            let timing = match timed {
                 Ok(timing) => timing,
                 Err(error) => {
                     report.failed.push(not(format!("{error:#}")));
@@ -289,8 +300,18 @@ fn lengths(
         let points = &report.points[first..];
         let most = points.iter().map(|p| p.median_ms).fold(0.0, f64::max);
         slowest = Some((size, most));
-        done(points);
+        done(points, report);
     }
+}
+
+/// `work`, with a panic as an error: what a device refuses ends one operator's figures and not all.
+fn unbroken<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+    let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+    outcome.unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+        Err(anyhow!("it panicked: {}", text.unwrap_or("no message")))
+    })
 }
 
 /// Why a GPU cannot take an operator at this size: one of its arguments is more than a binding holds.

@@ -146,6 +146,23 @@ impl Argument {
     }
 }
 
+/// What a call gives.
+#[derive(Debug)]
+pub struct Results {
+    /// The result, as one row.
+    pub result: Tensor<1>,
+    /// States that it leaves for the next call, a row each. The clock waits for the result; the check looks at these too.
+    pub states: Vec<Tensor<1>>,
+}
+
+impl Results {
+    /// The same with one more state.
+    pub fn and<const D: usize>(mut self, state: Tensor<D>) -> Self {
+        self.states.push(row(state).result);
+        self
+    }
+}
+
 /// The arguments of one call, handed out in the order of [`Operator::arguments`].
 #[derive(Debug)]
 pub struct Given {
@@ -212,11 +229,11 @@ pub trait Operator: Sync {
     /// The tensors it takes; every one of them gets a gradient.
     fn arguments(&self, size: &Size) -> Vec<Argument>;
 
-    /// The operator, its result as one row.
-    fn run(&self, size: &Size, given: Given) -> Tensor<1>;
+    /// The operator.
+    fn run(&self, size: &Size, given: Given) -> Results;
 
     /// The same in plain Burn operations.
-    fn reference(&self, size: &Size, given: Given) -> Tensor<1>;
+    fn reference(&self, size: &Size, given: Given) -> Results;
 
     /// Work of the forward pass.
     fn forward(&self, size: &Size) -> Work;
@@ -240,8 +257,11 @@ pub trait Operator: Sync {
     }
 }
 
-/// `tensor` as one row.
-pub fn row<const D: usize>(tensor: Tensor<D>) -> Tensor<1> {
+/// `tensor` as one row, and no state.
+pub fn row<const D: usize>(tensor: Tensor<D>) -> Results {
     let values: usize = tensor.dims().iter().product();
-    tensor.reshape([values])
+    Results {
+        result: tensor.reshape([values]),
+        states: Vec::new(),
+    }
 }

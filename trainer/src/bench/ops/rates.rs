@@ -1,9 +1,11 @@
 //! What the device itself reaches: bandwidth of a copy and rate of a matrix product, for the figures of operators to be held against.
-//! The copy is of buffers that no cache holds: an operator whose tensors fit one may come out above it.
+//! The copy is of buffers that no cache holds, or of the largest that the device binds: an operator whose tensors fit a cache may come
+//! out above it.
 
 use super::measure::{Clock, fill};
 use anyhow::Result;
 use burn::tensor::{Device, Tensor};
+use caldera_shaders::launch::max_binding;
 use caldera_shaders::{is_gpu, linear};
 use serde::Serialize;
 use std::time::Instant;
@@ -25,8 +27,10 @@ impl Rates {
     /// # Errors
     /// When the device fails.
     pub fn measure(device: &Device, quick: bool) -> Result<Self> {
+        // A GPU's second cache holds up to 96 MiB: 256 MiB and as much again, where it binds so many.
+        let values = max_binding(device).map_or(1 << 24, |bytes| (bytes as usize / 4).min(1 << 26));
         Ok(Self {
-            copy_gb_s: copy(device, if quick { 1 << 20 } else { 1 << 24 })?,
+            copy_gb_s: copy(device, if quick { 1 << 20 } else { values })?,
             matmul_gflop_s: matmul(device, if quick { 128 } else { 1024 })?,
         })
     }

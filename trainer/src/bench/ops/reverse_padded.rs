@@ -1,7 +1,6 @@
 //! Reversal of time round the backward direction of Mamba-2: no arithmetic, every value moved once.
 
-use super::operator::{Argument, Given, ModelShape, Operator, Size, Work, row};
-use burn::tensor::Tensor;
+use super::operator::{Argument, Given, ModelShape, Operator, Results, Size, Work, row};
 use caldera_shaders::{Lengths, reverse_padded};
 
 pub(super) struct ReversePadded;
@@ -22,12 +21,12 @@ impl Operator for ReversePadded {
         )]
     }
 
-    fn run(&self, size: &Size, mut given: Given) -> Tensor<1> {
+    fn run(&self, size: &Size, mut given: Given) -> Results {
         let lengths = Lengths::full(size.batch, size.len);
         row(reverse_padded(given.take(), &lengths))
     }
 
-    fn reference(&self, size: &Size, mut given: Given) -> Tensor<1> {
+    fn reference(&self, size: &Size, mut given: Given) -> Results {
         let lengths = Lengths::full(size.batch, size.len);
         row(reverse_padded::reference::reverse_padded(
             given.take(),

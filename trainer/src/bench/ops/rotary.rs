@@ -1,6 +1,6 @@
 //! Rotary positions on the packed projection of GPT-NeoX, which also takes queries, keys and values apart.
 
-use super::operator::{Argument, Given, ModelShape, Operator, Size, Work, row};
+use super::operator::{Argument, Given, ModelShape, Operator, Results, Size, Work, row};
 use burn::tensor::{Device, Int, Tensor};
 use caldera_shaders::rotary;
 
@@ -20,8 +20,8 @@ fn tables(size: &Size, device: &Device) -> [Tensor<2>; 2] {
     [angles.clone().cos(), angles.sin()]
 }
 
-fn joined(parts: [Tensor<4>; 3]) -> Tensor<1> {
-    Tensor::cat(parts.map(row).to_vec(), 0)
+fn joined(parts: [Tensor<4>; 3]) -> Results {
+    row(Tensor::cat(parts.map(|part| row(part).result).to_vec(), 0))
 }
 
 impl Operator for Rotary {
@@ -43,13 +43,13 @@ impl Operator for Rotary {
         vec![Argument::new("packed", dims)]
     }
 
-    fn run(&self, size: &Size, mut given: Given) -> Tensor<1> {
+    fn run(&self, size: &Size, mut given: Given) -> Results {
         let packed = given.take::<4>();
         let [cos, sin] = tables(size, &packed.device());
         joined(rotary(packed, cos, sin))
     }
 
-    fn reference(&self, size: &Size, mut given: Given) -> Tensor<1> {
+    fn reference(&self, size: &Size, mut given: Given) -> Results {
         let packed = given.take::<4>();
         let [cos, sin] = tables(size, &packed.device());
         joined(rotary::reference::rotary(packed, cos, sin))

@@ -1,7 +1,6 @@
 //! Mamba's scan with its gate.
 
-use super::operator::{Argument, Given, ModelShape, Operator, Size, Work, row};
-use burn::tensor::Tensor;
+use super::operator::{Argument, Given, ModelShape, Operator, Results, Size, Work, row};
 use caldera_shaders::selective_scan;
 use caldera_shaders::selective_scan::ScanInput;
 
@@ -56,12 +55,14 @@ impl Operator for SelectiveScan {
         ]
     }
 
-    fn run(&self, _: &Size, given: Given) -> Tensor<1> {
-        row(selective_scan(input(given)).y)
+    fn run(&self, _: &Size, given: Given) -> Results {
+        let out = selective_scan(input(given));
+        row(out.y).and(out.last_state)
     }
 
-    fn reference(&self, _: &Size, given: Given) -> Tensor<1> {
-        row(selective_scan::reference::selective_scan(input(given)).y)
+    fn reference(&self, _: &Size, given: Given) -> Results {
+        let out = selective_scan::reference::selective_scan(input(given));
+        row(out.y).and(out.last_state)
     }
 
     /// Reads u, delta, z, B, C and the parameters, writes y (the last state not counted). For each position, channel and state two for the

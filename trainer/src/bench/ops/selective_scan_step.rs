@@ -1,7 +1,6 @@
 //! One position of Mamba's scan, for each sequence: the length plays no part, and the slope over it should be 0.
 
-use super::operator::{Argument, Given, ModelShape, Operator, Size, Work, row};
-use burn::tensor::Tensor;
+use super::operator::{Argument, Given, ModelShape, Operator, Results, Size, Work, row};
 use caldera_shaders::selective_scan::ScanStepInput;
 use caldera_shaders::{selective_scan, selective_scan_step};
 
@@ -46,12 +45,14 @@ impl Operator for SelectiveScanStep {
         ]
     }
 
-    fn run(&self, _: &Size, given: Given) -> Tensor<1> {
-        row(selective_scan_step(input(given)).0)
+    fn run(&self, _: &Size, given: Given) -> Results {
+        let (y, state) = selective_scan_step(input(given));
+        row(y).and(state)
     }
 
-    fn reference(&self, _: &Size, given: Given) -> Tensor<1> {
-        row(selective_scan::reference::selective_scan_step(input(given)).0)
+    fn reference(&self, _: &Size, given: Given) -> Results {
+        let (y, state) = selective_scan::reference::selective_scan_step(input(given));
+        row(y).and(state)
     }
 
     /// Reads u, delta, z, B, C, the parameters and the state, writes y and the next state. For each channel and state two for the decay,

@@ -1,7 +1,6 @@
 //! Softmax attention, causal where the model is.
 
-use super::operator::{Argument, Given, ModelShape, Operator, Size, Work, row};
-use burn::tensor::Tensor;
+use super::operator::{Argument, Given, ModelShape, Operator, Results, Size, Work, row};
 use caldera_shaders::{Lengths, softmax_attention};
 
 pub(super) struct SoftmaxAttention;
@@ -38,13 +37,13 @@ impl Operator for SoftmaxAttention {
             .into()
     }
 
-    fn run(&self, size: &Size, mut given: Given) -> Tensor<1> {
+    fn run(&self, size: &Size, mut given: Given) -> Results {
         let lengths = Lengths::full(size.batch, size.len);
         let [q, k, v] = std::array::from_fn(|_| given.take::<4>());
         row(softmax_attention(q, k, v, &lengths, size.model.causal))
     }
 
-    fn reference(&self, size: &Size, mut given: Given) -> Tensor<1> {
+    fn reference(&self, size: &Size, mut given: Given) -> Results {
         use caldera_shaders::softmax_attention::reference::softmax_attention;
         let lengths = Lengths::full(size.batch, size.len);
         let [q, k, v] = std::array::from_fn(|_| given.take::<4>());

@@ -1,7 +1,6 @@
 //! Softmax attention of one token against a full cache: the length is that of the cache.
 
-use super::operator::{Argument, Given, ModelShape, Operator, Size, Work, row};
-use burn::tensor::Tensor;
+use super::operator::{Argument, Given, ModelShape, Operator, Results, Size, Work, row};
 use caldera_shaders::softmax_attention::reference;
 use caldera_shaders::{Lengths, softmax_attention_step};
 
@@ -26,12 +25,12 @@ impl Operator for SoftmaxAttentionStep {
         ]
     }
 
-    fn run(&self, size: &Size, mut given: Given) -> Tensor<1> {
+    fn run(&self, size: &Size, mut given: Given) -> Results {
         let (query, key, value) = (given.take(), given.take(), given.take());
         row(softmax_attention_step(query, key, value, size.len))
     }
 
-    fn reference(&self, size: &Size, mut given: Given) -> Tensor<1> {
+    fn reference(&self, size: &Size, mut given: Given) -> Results {
         let query = given.take::<3>().unsqueeze_dim::<4>(1);
         let (queries, keys) = (
             Lengths::full(size.batch, 1),

@@ -1,7 +1,6 @@
 //! The scan of Mamba-2 with one group and heads of the model's width.
 
-use super::operator::{Argument, Given, ModelShape, Operator, Size, Work, row};
-use burn::tensor::Tensor;
+use super::operator::{Argument, Given, ModelShape, Operator, Results, Size, Work, row};
 use caldera_shaders::ssd;
 use caldera_shaders::ssd::SsdInput;
 
@@ -59,12 +58,14 @@ impl Operator for Ssd {
         ]
     }
 
-    fn run(&self, _: &Size, given: Given) -> Tensor<1> {
-        row(ssd(input(given)).y)
+    fn run(&self, _: &Size, given: Given) -> Results {
+        let out = ssd(input(given));
+        row(out.y).and(out.final_state)
     }
 
-    fn reference(&self, _: &Size, given: Given) -> Tensor<1> {
-        row(ssd::reference::ssd(input(given)).y)
+    fn reference(&self, _: &Size, given: Given) -> Results {
+        let out = ssd::reference::ssd(input(given));
+        row(out.y).and(out.final_state)
     }
 
     /// Reads x, dt, B, C and a head's parameters, writes y (the last state not counted). As a recurrence: for each position, channel and

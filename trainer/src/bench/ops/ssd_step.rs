@@ -1,8 +1,7 @@
 //! One position of the scan of Mamba-2, for each sequence: the length plays no part, and the slope over it should be 0.
 
-use super::operator::{Argument, Given, ModelShape, Operator, Size, Work, row};
+use super::operator::{Argument, Given, ModelShape, Operator, Results, Size, Work, row};
 use super::ssd::heads;
-use burn::tensor::Tensor;
 use caldera_shaders::ssd::SsdInput;
 use caldera_shaders::{ssd, ssd_step};
 
@@ -33,18 +32,19 @@ impl Operator for SsdStep {
         ]
     }
 
-    fn run(&self, _: &Size, mut given: Given) -> Tensor<1> {
+    fn run(&self, _: &Size, mut given: Given) -> Results {
         let (x, dt, a) = (given.take(), given.take(), given.take());
         let (b, c, d) = (given.take(), given.take(), given.take());
         let (dt_bias, state) = (given.take(), given.take());
-        row(ssd_step(x, dt, a, b, c, d, dt_bias, state).0)
+        let (y, state) = ssd_step(x, dt, a, b, c, d, dt_bias, state);
+        row(y).and(state)
     }
 
-    fn reference(&self, _: &Size, mut given: Given) -> Tensor<1> {
+    fn reference(&self, _: &Size, mut given: Given) -> Results {
         let (x, dt, a) = (given.take::<3>(), given.take::<2>(), given.take());
         let (b, c, d) = (given.take::<3>(), given.take::<3>(), given.take());
         let (dt_bias, state) = (given.take(), given.take());
-        row(ssd::reference::ssd(SsdInput {
+        let out = ssd::reference::ssd(SsdInput {
             x: x.unsqueeze_dim(1),
             dt: dt.unsqueeze_dim(1),
             a,
@@ -53,8 +53,8 @@ impl Operator for SsdStep {
             d,
             dt_bias,
             initial_state: Some(state),
-        })
-        .y)
+        });
+        row(out.y).and(out.final_state)
     }
 
     /// Reads x, dt, B, C, a head's parameters and the state, writes y and the next state. For each channel and state three to move the

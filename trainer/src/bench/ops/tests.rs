@@ -1,4 +1,4 @@
-use super::operator::{Argument, Given, MODELS, ModelShape, Operator, Size, Work, row};
+use super::operator::{Argument, Given, MODELS, ModelShape, Operator, Results, Size, Work, row};
 use super::*;
 use burn::tensor::Tensor;
 
@@ -21,7 +21,7 @@ impl Operator for Fake {
         vec![Argument::new("x", [size.batch, size.len])]
     }
 
-    fn run(&self, _: &Size, mut given: Given) -> Tensor<1> {
+    fn run(&self, _: &Size, mut given: Given) -> Results {
         let x: Tensor<2> = given.take();
         // The right value with the wrong gradient: that of one factor only.
         let other = if self.gradient {
@@ -32,7 +32,7 @@ impl Operator for Fake {
         row(x * other * self.result)
     }
 
-    fn reference(&self, _: &Size, mut given: Given) -> Tensor<1> {
+    fn reference(&self, _: &Size, mut given: Given) -> Results {
         row(given.take::<2>().square())
     }
 
@@ -81,13 +81,13 @@ fn a_wrong_operator_is_not_timed() {
     ] {
         let mut heard = 0;
         let plan = plan(vec![wrong, &RIGHT]);
-        let report = sweep(&plan, &device, |points| heard += points.len()).unwrap();
+        let report = sweep(&plan, &device, |points, _| heard += points.len()).unwrap();
         let error = &report.failed[0].reason;
         assert!(error.contains("fake") && error.contains(what), "{error}");
         // The other one is timed all the same.
         assert_eq!((report.failed.len(), report.points.len(), heard), (1, 4, 4));
     }
-    let report = sweep(&plan(vec![&RIGHT]), &device, |_| ()).unwrap();
+    let report = sweep(&plan(vec![&RIGHT]), &device, |_, _| ()).unwrap();
     assert_eq!((report.points.len(), report.series.len()), (4, 2));
 }
 
@@ -122,7 +122,7 @@ fn every_operator_agrees_with_its_plain_form_and_counts_its_work() {
 fn a_plain_form_that_does_not_fit_is_left_out_with_a_reason() {
     let mut plan = plan(vec![&RIGHT]);
     plan.reference_bytes = 1.0;
-    let report = sweep(&plan, &Device::flex(), |_| ()).unwrap();
+    let report = sweep(&plan, &Device::flex(), |_, _| ()).unwrap();
     for point in &report.points {
         assert_eq!((point.ratio, point.reference_ms), (None, None));
         assert!(point.ratio_reason.as_ref().unwrap().contains("MiB"));
@@ -134,7 +134,7 @@ fn a_plain_form_that_does_not_fit_is_left_out_with_a_reason() {
 fn lengths_beyond_the_budget_are_named() {
     let mut plan = plan(vec![&RIGHT]);
     plan.budget_s = 0.0;
-    let report = sweep(&plan, &Device::flex(), |_| ()).unwrap();
+    let report = sweep(&plan, &Device::flex(), |_, _| ()).unwrap();
     assert_eq!(report.skipped.len(), 1);
     assert_eq!(report.skipped[0].length, 33);
 }
@@ -180,4 +180,114 @@ fn slopes_come_from_the_long_lengths() {
     assert_eq!(series[0].ratio_length, Some(1024));
     assert!((points[0].gb_s - 4e6 / 32_768.0 / 1e6).abs() < 1e-12);
     assert!((points[0].copy_fraction - points[0].gb_s / 10.0).abs() < 1e-12);
+}
+
+/// Right on the CPU, off by a thousandth on a GPU.
+struct WrongThere;
+
+impl Operator for WrongThere {
+    fn name(&self) -> &'static str {
+        "wrong_there"
+    }
+
+    fn applies(&self, _: &ModelShape) -> bool {
+        true
+    }
+
+    fn arguments(&self, size: &Size) -> Vec<Argument> {
+        RIGHT.arguments(size)
+    }
+
+    fn run(&self, size: &Size, mut given: Given) -> Results {
+        let x: Tensor<2> = given.take();
+        let off = if is_gpu(&x.device()) { 1.001 } else { 1.0 };
+        let mut results = row(x.clone().square());
+        // The result is right: only the state that it leaves is not.
+        results = results.and(x * off);
+        assert_eq!(results.result.dims()[0], size.batch * size.len);
+        results
+    }
+
+    fn reference(&self, size: &Size, given: Given) -> Results {
+        RIGHT.reference(size, given)
+    }
+
+    fn forward(&self, size: &Size) -> Work {
+        RIGHT.forward(size)
+    }
+
+    fn backward(&self, _: &Size) -> Option<Work> {
+        None
+    }
+}
+
+/// Panics beyond ten positions.
+struct Breaks;
+
+impl Operator for Breaks {
+    fn name(&self) -> &'static str {
+        "breaks"
+    }
+
+    fn applies(&self, _: &ModelShape) -> bool {
+        true
+    }
+
+    fn arguments(&self, size: &Size) -> Vec<Argument> {
+        RIGHT.arguments(size)
+    }
+
+    fn run(&self, size: &Size, given: Given) -> Results {
+        assert!(size.len < 10, "no room for {} positions", size.len);
+        RIGHT.run(size, given)
+    }
+
+    fn reference(&self, size: &Size, given: Given) -> Results {
+        RIGHT.reference(size, given)
+    }
+
+    fn forward(&self, size: &Size) -> Work {
+        RIGHT.forward(size)
+    }
+
+    fn backward(&self, size: &Size) -> Option<Work> {
+        RIGHT.backward(size)
+    }
+}
+
+#[test]
+fn on_a_gpu_the_state_is_held_against_the_cpu_twin() {
+    let (device, _) = match crate::select_device(crate::config::DeviceChoice::Gpu) {
+        Ok(found) => found,
+        Err(error) if std::env::var_os("CALDERA_WITHOUT_GPU").is_some() => {
+            eprintln!("no GPU: {error:#}");
+            return;
+        }
+        Err(error) => panic!("{error:#}"),
+    };
+    let size = Size {
+        model: &MODELS[3],
+        batch: 2,
+        len: 21,
+    };
+    let error = check(&WrongThere, size, &device).unwrap_err().to_string();
+    assert!(
+        error.contains("the state") && error.contains("CPU twin"),
+        "{error}"
+    );
+    check(&RIGHT, size, &device).unwrap();
+}
+
+#[test]
+fn an_operator_that_panics_leaves_its_other_figures_and_all_of_the_others() {
+    let plan = plan(vec![&Breaks, &RIGHT]);
+    let mut last = 0;
+    let report = sweep(&plan, &Device::flex(), |points, so_far| {
+        assert!(so_far.points.ends_with(points));
+        last = so_far.points.len();
+    })
+    .unwrap();
+    assert_eq!((report.points.len(), last), (6, 6));
+    let reason = &report.failed[0].reason;
+    assert!(reason.contains("no room for 33 positions"), "{reason}");
 }
