@@ -49,6 +49,19 @@ fn every_stored_case_passes_on_the_gpu() {
 }
 
 #[test]
+fn without_fixtures_the_gpu_is_held_against_the_cpu() {
+    let printed = caldera(["check", "--device", "gpu", "--json"]).succeeded();
+    let report = parse(&printed);
+    let cases = report["cases"].as_array().unwrap();
+    assert!(cases.len() > 20, "{report}");
+    for case in cases {
+        assert!(case["passed"] == true, "{case}");
+        assert!(case["worst"]["tolerance"].as_f64().unwrap() > 0.0, "{case}");
+    }
+    caldera(["check", "--device", "cpu"]).refused(&["--device gpu", "fixtures"]);
+}
+
+#[test]
 fn a_missed_case_is_told_by_the_exit_code() {
     let folder = tempfile::tempdir().unwrap();
     let case = folder

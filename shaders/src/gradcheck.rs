@@ -5,6 +5,8 @@ use std::sync::OnceLock;
 use burn::tensor::wgpu::wgpu;
 use burn::tensor::{Device, DeviceKind, Tensor, TensorData};
 
+pub(crate) use crate::twins::values;
+
 use crate::block_on;
 use crate::launch::poison_fresh_buffers;
 use crate::tolerance::relative_rms;
@@ -76,18 +78,4 @@ impl Place {
             self.allowed
         );
     }
-}
-
-/// Values in [-scale, scale) that an f32 holds exactly, the same for the same seed.
-pub(crate) fn values(len: usize, scale: f64, seed: u64) -> Vec<f64> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x2545_f491_4f6c_dd1d;
-    (0..len)
-        .map(|_| {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            let unit = (state >> 11) as f64 / (1u64 << 53) as f64;
-            f64::from(((2.0 * unit - 1.0) * scale) as f32)
-        })
-        .collect()
 }

@@ -26,8 +26,6 @@ mod degenerate;
 mod device;
 pub mod embedding;
 pub mod fixture;
-#[cfg(test)]
-mod folded;
 pub mod gated_rmsnorm;
 pub mod gelu;
 #[cfg(test)]
@@ -51,6 +49,7 @@ pub mod sum_of_squares;
 mod timestamps;
 pub mod tolerance;
 pub mod tuning;
+pub mod twins;
 
 pub use adamw::{AdamWStep, adamw_step};
 pub use causal_conv1d::{ConvOutput, causal_conv1d, causal_conv1d_step};

@@ -59,6 +59,21 @@ for (const [engine, relaxed] of [['webgpu', true], ['cpu', true], ['cpu', false]
     }
 
     if (engine === 'webgpu') {
+      // Kernels that no model runs, and those of odd sizes, behind a state, in several parts: every operator and step by itself.
+      for (const layout of ['software', 'hardware']) {
+        test(`every operator and step against the CPU's, laid out for ${layout}`, { timeout: 600_000 }, async () => {
+          await page.evaluate((adapter) => globalThis.caldera.call('tune', { adapter }), layout);
+          const reports = await page.evaluate(async () => {
+            const found = [];
+            for (const name of await globalThis.caldera.call('twins', {})) found.push(await globalThis.caldera.call('twin', { name }));
+            return found;
+          });
+          await page.evaluate(() => globalThis.caldera.call('tune', { adapter: 'software' }));
+          assert.ok(reports.length > 20, `${reports.length} operators`);
+          for (const report of reports) assert.ok(report.known && report.passed && report.tensors.length, JSON.stringify(report, null, 1));
+        });
+      }
+
       // The software adapter of the tests is told to run what hardware gets, which differs in attention and in tiled products.
       for (const name of cases.filter((one) => /^ops\/softmax-attention|^models\/(bert|wav2vec2).*/.test(one))) {
         test(`${name}, laid out for hardware`, { timeout: 300_000 }, async () => {

@@ -174,6 +174,8 @@ const methods = {
   release: ({ length }) => engine.release(length),
 
   check: ({ path, files }) => engine.check_case(path, files),
+  twins: () => Engine.twins(),
+  twin: ({ name }) => engine.check_twin(name),
   /** Lays kernels out for "hardware" or "software" adapters, whichever this is. */
   tune: ({ adapter: kind }) => Engine.tune(kind),
 };

@@ -213,7 +213,7 @@ fn compare(f: fn(SsdInput) -> SsdOutput, data: &Data, places: &[Place], slack: f
 fn check(dims: Dims, seed: u64) {
     let data = Data::new(dims, 2.0, 2.0, seed);
     // Every other problem goes on from a state.
-    let data = if seed % 2 == 0 {
+    let data = if seed.is_multiple_of(2) {
         data
     } else {
         data.resumed(seed)

@@ -1,4 +1,4 @@
-//! Runs the cases of a fixtures folder and puts every tensor's error beside its tolerance.
+//! Runs the cases of a fixtures folder, or the operators against their CPU twins, and puts every tensor's error beside its tolerance.
 
 mod folder;
 mod table;
@@ -35,14 +35,25 @@ pub fn run(
     Ok(reports)
 }
 
+/// Runs every operator on `device` and on the CPU, and compares results, states and gradients. `done` as in [`run`].
+pub fn run_twins(device: &Device, mut done: impl FnMut(&CaseReport)) -> Vec<CaseReport> {
+    let twins = caldera_shaders::twins::names().map(|name| {
+        let report = guarded(&format!("twins/{name}"), || {
+            caldera_shaders::block_on(caldera_shaders::twins::check(name, device))
+        });
+        done(&report);
+        report
+    });
+    twins.collect()
+}
+
 /// True when something known missed its tolerance or could not be read.
 pub fn any_missed(reports: &[CaseReport]) -> bool {
     reports.iter().any(|r| r.known && !r.passed)
 }
 
 fn check(case: &Case, device: &Device) -> CaseReport {
-    // A shape that a fixture lies about may panic inside Burn; the rest of the folder is still worth checking.
-    let ran = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+    guarded(&case.path, || {
         caldera_shaders::block_on(async {
             if let Some(report) = caldera_shaders::cases::check(case, device).await {
                 return Some(report);
@@ -52,18 +63,23 @@ fn check(case: &Case, device: &Device) -> CaseReport {
             }
             crate::losses::cases::check(case, device).await
         })
-    }));
-    match ran {
+    })
+}
+
+/// What `check` says of `case`, a panic included: a shape that a fixture lies about may cause one inside Burn, and the others are still
+/// worth checking.
+fn guarded(case: &str, check: impl FnOnce() -> Option<CaseReport>) -> CaseReport {
+    match std::panic::catch_unwind(std::panic::AssertUnwindSafe(check)) {
         Ok(Some(report)) => report,
         Ok(None) => CaseReport {
-            case: case.path.clone(),
+            case: case.to_owned(),
             known: false,
             passed: false,
             tensors: Vec::new(),
             message: None,
         },
         Err(panic) => failed(
-            case.path.clone(),
+            case.to_owned(),
             format!("the check stopped: {}", crate::commands::panic_text(&panic)),
         ),
     }

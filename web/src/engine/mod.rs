@@ -231,6 +231,17 @@ impl Engine {
         };
         object(&report.map_or_else(|| report::Case::unknown(&case.path), report::Case::from))
     }
+
+    /// Names of the operators that [`Self::check_twin`] knows.
+    pub fn twins() -> Vec<String> {
+        caldera_shaders::twins::names().map(str::to_owned).collect()
+    }
+
+    /// Runs one operator with its gradients on this device and on the CPU, as `caldera check --device gpu` does.
+    pub async fn check_twin(&self, name: &str) -> Result<JsValue, JsError> {
+        let report = caldera_shaders::twins::check(name, &self.device).await;
+        object(&report.map_or_else(|| report::Case::unknown(name), report::Case::from))
+    }
 }
 
 impl Engine {

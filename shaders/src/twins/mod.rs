@@ -1,0 +1,116 @@
+//! Every operator, its gradients and its step on a device against the CPU twin, on the spot: whether an adapter, a driver or a browser
+//! computes what it should. Small odd sizes, chosen so that every kernel is compiled and runs past the edges of its tiles.
+
+mod call;
+#[cfg(test)]
+mod folded;
+mod operators;
+
+pub(crate) use call::Call;
+#[cfg(test)]
+pub(crate) use call::values;
+pub(crate) use operators::{OPERATORS, Run};
+
+use burn::tensor::{Device, Tensor};
+
+use crate::fixture::{CaseReport, TensorReport};
+use crate::tolerance::relative_rms;
+
+/// Relative root mean square that a result may lie off; a single value ten times as much of the largest.
+const ALLOWED: f64 = 4e-5;
+
+/// What a device refuses, or loses.
+fn failed(error: &dyn std::fmt::Debug) -> String {
+    format!("the device failed: {error:?}")
+}
+
+async fn read(tensor: Tensor<1>) -> Result<Vec<f64>, String> {
+    let data = tensor.into_data_async().await.map_err(|e| failed(&e))?;
+    Ok(data.iter::<f64>().collect())
+}
+
+fn compare(tensor: &str, got: &[f64], want: &[f64]) -> TensorReport {
+    let largest = want.iter().fold(0f64, |largest, x| largest.max(x.abs()));
+    let off = got.iter().zip(want).map(|(got, want)| (got - want).abs());
+    // NaN must not vanish in a maximum.
+    let error = off.fold(0f64, |most, off| match most.is_nan() || off <= most {
+        true => most,
+        false => off,
+    });
+    let relative_rms = relative_rms(got, want);
+    let tolerance = 10.0 * ALLOWED * largest;
+    TensorReport {
+        tensor: tensor.to_owned(),
+        error,
+        tolerance,
+        relative_rms,
+        passed: relative_rms <= ALLOWED && error <= tolerance,
+    }
+}
+
+/// Every operator and step, by name.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    OPERATORS.iter().map(|(name, _)| *name)
+}
+
+/// Runs the operator `name`, one of [`names`], on `device` and on the CPU. `None` for another name.
+pub async fn check(name: &str, device: &Device) -> Option<CaseReport> {
+    let (name, run) = OPERATORS.iter().find(|(known, _)| *known == name)?;
+    Some(check_call(name, *run, device).await)
+}
+
+/// The results of `call` on `device` against those on the CPU.
+async fn check_call(name: &str, call: Run, device: &Device) -> CaseReport {
+    let mut report = CaseReport {
+        case: format!("twins/{name}"),
+        known: true,
+        passed: true,
+        tensors: Vec::new(),
+        message: None,
+    };
+    let run = |device: &Device| {
+        let mut made = Call::new(device);
+        call(&mut made);
+        made.into_results()
+    };
+    for ((what, got), (_, want)) in run(device).into_iter().zip(run(&Device::flex())) {
+        match (read(got).await, read(want).await) {
+            (Ok(got), Ok(want)) => report.tensors.push(compare(&what, &got, &want)),
+            (Err(error), _) | (_, Err(error)) => report.message = Some(format!("{what}: {error}")),
+        }
+    }
+    report.passed = report.message.is_none() && report.tensors.iter().all(|tensor| tensor.passed);
+    report
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::block_on;
+    use crate::gradcheck::places;
+
+    #[test]
+    fn every_operator_agrees_with_its_twin() {
+        // Not the CPU: it would be held against itself.
+        for place in places().into_iter().filter(|place| place.name == "wgpu") {
+            for name in names() {
+                let report = block_on(check(name, &place.device)).expect("it is in the list");
+                assert!(
+                    report.passed && !report.tensors.is_empty(),
+                    "{}: {report:#?}",
+                    place.name
+                );
+            }
+        }
+        assert!(block_on(check("sigmoid", &Device::flex())).is_none());
+    }
+
+    #[test]
+    fn what_is_off_or_no_number_is_seen() {
+        assert!(compare("y", &[1.0, 2.0], &[1.0, 2.0]).passed);
+        assert!(!compare("y", &[1.0, 2.001], &[1.0, 2.0]).passed);
+        let report = compare("y", &[f64::NAN, 2.0], &[1.0, 2.0]);
+        assert!(!report.passed && report.error.is_nan());
+        assert!(!compare("y", &[1.0], &[1.0, 2.0]).passed);
+    }
+}
