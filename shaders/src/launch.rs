@@ -246,6 +246,8 @@ impl Kernel {
         if let Err(error) = self.check(buffers, groups) {
             panic!("{error}");
         }
+        #[cfg(test)]
+        launched::note(&self);
         let client = buffers[0].client.clone();
         let sizes = sizes_buffer(buffers[0], info);
         let mut bindings = Vec::with_capacity(buffers.len() + 1);
@@ -274,6 +276,45 @@ impl Kernel {
             CubeCount::Static(x, y, 1),
             KernelArguments::new().with_buffers(bindings),
         );
+    }
+}
+
+/// What this thread has launched, as it was written.
+#[cfg(test)]
+pub(crate) mod launched {
+    use std::cell::RefCell;
+    use std::collections::BTreeSet;
+
+    thread_local! {
+        static TEXTS: RefCell<BTreeSet<String>> = const { RefCell::new(BTreeSet::new()) };
+    }
+
+    /// Template and parameters of a kernel.
+    pub(super) fn note(kernel: &super::Kernel) {
+        TEXTS.with_borrow_mut(|texts| {
+            texts.insert(kernel.template.to_owned());
+            texts.extend(kernel.parameters.iter().map(|(_, value)| value.clone()));
+        });
+    }
+
+    /// Whether a kernel had this text in it, whatever stood for its parameters.
+    pub(crate) fn had(text: &str) -> bool {
+        let pieces: Vec<&str> = text
+            .trim()
+            .split("{{")
+            .map(|piece| piece.split_once("}}").map_or(piece, |(_, rest)| rest))
+            .collect();
+        let holds = |launched: &String| {
+            let mut rest = launched.as_str();
+            pieces.iter().all(|piece| match rest.find(piece) {
+                Some(at) => {
+                    rest = &rest[at + piece.len()..];
+                    true
+                }
+                None => false,
+            })
+        };
+        TEXTS.with_borrow(|texts| texts.iter().any(holds))
     }
 }
 

@@ -88,6 +88,8 @@ mod tests {
     use super::*;
     use crate::block_on;
     use crate::gradcheck::places;
+    use crate::launch::launched;
+    use std::path::{Path, PathBuf};
 
     #[test]
     fn every_operator_agrees_with_its_twin() {
@@ -103,6 +105,43 @@ mod tests {
             }
         }
         assert!(block_on(check("sigmoid", &Device::flex())).is_none());
+    }
+
+    /// WGSL files below `folder`, with their text.
+    fn wgsl(folder: &Path, found: &mut Vec<(PathBuf, String)>) {
+        for entry in std::fs::read_dir(folder).unwrap().flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                wgsl(&path, found);
+            } else if path
+                .extension()
+                .is_some_and(|extension| extension == "wgsl")
+            {
+                let text = std::fs::read_to_string(&path).unwrap();
+                found.push((path, text));
+            }
+        }
+    }
+
+    #[test]
+    fn every_wgsl_file_is_in_a_kernel_that_runs() {
+        let places = places();
+        let Some(gpu) = places.iter().find(|place| place.name == "wgpu") else {
+            return;
+        };
+        for name in names() {
+            block_on(check(name, &gpu.device)).expect("it is in the list");
+        }
+        let root = std::env::var("CARGO_MANIFEST_DIR").expect("cargo says where the package lies");
+        let mut files = Vec::new();
+        wgsl(&Path::new(&root).join("src"), &mut files);
+        assert!(files.len() > 40, "{} files", files.len());
+        let missing: Vec<_> = files
+            .iter()
+            .filter(|(_, text)| !launched::had(text))
+            .map(|(path, _)| path)
+            .collect();
+        assert!(missing.is_empty(), "not run by any twin: {missing:#?}");
     }
 
     #[test]
