@@ -221,8 +221,10 @@ impl Operator for WrongThere {
     }
 }
 
-/// Panics beyond ten positions.
-struct Breaks;
+/// Panics beyond ten positions: itself, or else its plain form.
+struct Breaks {
+    itself: bool,
+}
 
 impl Operator for Breaks {
     fn name(&self) -> &'static str {
@@ -238,11 +240,12 @@ impl Operator for Breaks {
     }
 
     fn run(&self, size: &Size, given: Given) -> Results {
-        assert!(size.len < 10, "no room for {} positions", size.len);
+        assert!(!self.itself || size.len < 10, "no room for {}", size.len);
         RIGHT.run(size, given)
     }
 
     fn reference(&self, size: &Size, given: Given) -> Results {
+        assert!(self.itself || size.len < 10, "no room for {}", size.len);
         RIGHT.reference(size, given)
     }
 
@@ -280,7 +283,7 @@ fn on_a_gpu_the_state_is_held_against_the_cpu_twin() {
 
 #[test]
 fn an_operator_that_panics_leaves_its_other_figures_and_all_of_the_others() {
-    let plan = plan(vec![&Breaks, &RIGHT]);
+    let plan = plan(vec![&Breaks { itself: true }, &RIGHT]);
     let mut last = 0;
     let report = sweep(&plan, &Device::flex(), |points, so_far| {
         assert!(so_far.points.ends_with(points));
@@ -289,5 +292,19 @@ fn an_operator_that_panics_leaves_its_other_figures_and_all_of_the_others() {
     .unwrap();
     assert_eq!((report.points.len(), last), (6, 6));
     let reason = &report.failed[0].reason;
-    assert!(reason.contains("no room for 33 positions"), "{reason}");
+    assert!(reason.contains("no room for 33"), "{reason}");
+}
+
+#[test]
+fn a_plain_form_that_fails_leaves_the_operator_its_figures() {
+    let mut plan = plan(vec![&Breaks { itself: false }]);
+    // The check at the longer length would need the plain form.
+    plan.check_flops = 1.0;
+    let report = sweep(&plan, &Device::flex(), |_, _| ()).unwrap();
+    assert_eq!((report.points.len(), report.failed.len()), (4, 0));
+    for point in &report.points {
+        let failed = point.ratio_reason.as_deref();
+        assert_eq!(point.ratio.is_some(), point.length < 10);
+        assert!(point.length < 10 || failed.is_some_and(|why| why.contains("no room for 33")));
+    }
 }
