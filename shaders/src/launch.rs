@@ -283,14 +283,23 @@ impl Kernel {
 #[cfg(test)]
 pub(crate) mod launched {
     use std::cell::RefCell;
-    use std::collections::BTreeSet;
+    use std::collections::{BTreeMap, BTreeSet};
 
     thread_local! {
         static TEXTS: RefCell<BTreeSet<String>> = const { RefCell::new(BTreeSet::new()) };
+        static KERNELS: RefCell<BTreeMap<String, (&'static str, usize)>> = const { RefCell::new(BTreeMap::new()) };
+    }
+
+    /// WGSL of every kernel, with its name and the workgroup memory that it declares.
+    pub(crate) fn kernels() -> BTreeMap<String, (&'static str, usize)> {
+        KERNELS.with_borrow(Clone::clone)
     }
 
     /// Template and parameters of a kernel.
     pub(super) fn note(kernel: &super::Kernel) {
+        KERNELS.with_borrow_mut(|kernels| {
+            kernels.insert(kernel.wgsl(), (kernel.name, kernel.workgroup_memory));
+        });
         TEXTS.with_borrow_mut(|texts| {
             texts.insert(kernel.template.to_owned());
             texts.extend(kernel.parameters.iter().map(|(_, value)| value.clone()));

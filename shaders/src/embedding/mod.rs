@@ -12,7 +12,7 @@ use burn_cubecl::CubeBackend;
 
 use crate::sixteen_bit::{WidenOps, is_sixteen_bit, widen};
 
-/// Rows `ids` `[B, L]` of `table` `[rows, width]`, as `[B, L, width]` of f32.
+/// Rows `ids` `[B, L]` of `table` `[rows, width]`, as `[B, L, width]` of f32: torch.nn.Embedding.
 ///
 /// A table of 16-bit floats whose width is a multiple of four is unpacked where it is read, other ones are widened first; neither gets
 /// a gradient. A table of f32 takes Burn's own lookup, with its gradient. `ids` must be below the number of rows.

@@ -17,7 +17,7 @@ use burn_cubecl::CubeBackend;
 
 /// x · Φ(x) = x/2 · (1 + erf(x/√2)), elementwise (Hugging Face's `"gelu"`), to about 4e-7 absolute.
 ///
-/// Tensors that are not of f32 take [`reference::gelu`].
+/// No buffer beyond input and output; the graph keeps x for the backward pass. Tensors that are not of f32 take [`reference::gelu`].
 pub fn gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     if x.dtype() != DType::F32 {
         return reference::gelu(x);

@@ -18,8 +18,8 @@ use burn_cubecl::CubeBackend;
 /// y = (x − mean) / √(variance + eps) · weight + bias over the last dimension.
 ///
 /// `x` is `[.., width]`, `weight` and `bias` `[width]`; the variance is the biased one, as in PyTorch. Mean and
-/// 1/√(variance + eps) of each row are kept for the backward pass. Tensors that are not of f32 take
-/// [`reference::layer_norm`].
+/// 1/√(variance + eps) of each row are kept for the backward pass: 2 · rows values, and on a GPU the backward pass holds
+/// 2 · ⌈rows/64⌉ · width partial sums for the gradients of weight and bias. Tensors that are not of f32 take [`reference::layer_norm`].
 ///
 /// # Panics
 /// When `weight` or `bias` is not as long as the last dimension of `x`.

@@ -27,6 +27,9 @@ use crate::sixteen_bit::is_sixteen_bit;
 /// All dimensions but the last fold into rows. A weight of 16-bit floats is unpacked inside the product where `in` is a multiple of
 /// four and nothing is differentiated, and widened first otherwise; it gets no gradient. Other types take [`reference::linear`].
 ///
+/// No buffer beyond input and output, but for a widened weight. The graph keeps x and the weight for the backward pass, which writes
+/// their gradients and no more. The layer is torch.nn.Linear, its weight laid out as there.
+///
 /// # Panics
 /// When the shapes disagree.
 pub fn linear<const D: usize>(

@@ -22,8 +22,9 @@ use crate::Lengths;
 
 /// `y[b, t] = x[b, n - 1 - t]` for `t < n`, the length of the sample, and 0 after it. `x` and `y` are `[B, L, D]`.
 ///
-/// Its own inverse on the real positions, and its own gradient: the graph keeps no tensor for it. Tensors that are not of
-/// f32 take [`reference::reverse_padded`].
+/// TensorFlow's `reverse_sequence`, but that the padding becomes zero. Its own inverse on the real positions, and its own gradient: the
+/// graph keeps no tensor for it, and there is no buffer beyond input and output (on the CPU a tensor that nobody else holds is changed
+/// in place). Tensors that are not of f32 take [`reference::reverse_padded`].
 ///
 /// # Panics
 /// When `lengths` is of another batch or a sample is longer than L.

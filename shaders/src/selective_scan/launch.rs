@@ -18,7 +18,7 @@ const REGISTER_STATES: usize = 16;
 /// Invocations a workgroup of the kernels without workgroup memory.
 const FLAT: usize = 256;
 /// Products of a tile: B and C at each position, one more than the channels; then their halves and two rows of 32.
-const GRADIENTS_MEMORY: usize = (2 * TILE * (CHANNELS + 1) + CHANNELS + 64) * 4;
+const GRADIENTS_MEMORY: usize = (2 * TILE * (CHANNELS + 1) + CHANNELS + 64 + 1) * 4;
 
 const SOFTPLUS: &str = include_str!("softplus.wgsl");
 const SIGMOID: &str = include_str!("sigmoid.wgsl");
@@ -219,7 +219,8 @@ pub(super) fn forward(
         .set("softplus", SOFTPLUS)
         .set("sigmoid", SIGMOID)
         .set("element", ELEMENT)
-        .workgroup_memory(2 * CHUNK * quads * 16)
+        // The staged states, and how many slices there are.
+        .workgroup_memory(2 * CHUNK * quads * 16 + 4)
         .launch(&buffers, &sizes.info(groups, rows, state), groups);
     (y, last, saved)
 }

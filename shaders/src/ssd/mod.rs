@@ -63,8 +63,8 @@ pub struct SsdOutput {
 /// h_t = exp(δ_t a) h_{t−1} + δ_t x_t b_tᵀ, y_t = h_t c_t + d x_t with δ = softplus(dt + dt_bias), for each head.
 ///
 /// Time grows with L. Beside inputs and outputs, the forward pass holds and keeps for the backward pass
-/// ⌈L/64⌉ · B · H · P · N values, the states before each chunk; the backward pass holds as many again and 64 · B · L · (H + G)
-/// values for the products inside the chunks. Tensors that are not of f32 take [`reference::ssd`].
+/// ⌈L/64⌉ · B · H · P · N values, the states before each chunk, and on a GPU holds 64 · B · L · G for the products of B and C inside the
+/// chunks; the backward pass holds as many states again and 64 · B · L · (H + G) values for the products inside the chunks. Tensors that are not of f32 take [`reference::ssd`].
 ///
 /// # Panics
 /// When the shapes do not fit. A GPU takes as many samples at a time as WebGPU's default binding of 128 MiB holds; one sample

@@ -89,6 +89,7 @@ mod tests {
     use crate::block_on;
     use crate::gradcheck::places;
     use crate::launch::launched;
+    use burn::tensor::wgpu::wgpu::naga;
     use std::path::{Path, PathBuf};
 
     #[test]
@@ -124,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn every_wgsl_file_is_in_a_kernel_that_runs() {
+    fn every_wgsl_file_is_in_a_kernel_that_runs_and_declares_its_memory() {
         let places = places();
         let Some(gpu) = places.iter().find(|place| place.name == "wgpu") else {
             return;
@@ -142,6 +143,27 @@ mod tests {
             .map(|(path, _)| path)
             .collect();
         assert!(missing.is_empty(), "not run by any twin: {missing:#?}");
+        for (source, (name, declared)) in launched::kernels() {
+            let used = workgroup_memory(&source);
+            assert!(
+                used <= declared,
+                "kernel {name}: {used} bytes, declared {declared}"
+            );
+        }
+    }
+
+    /// Bytes of a kernel's variables in workgroup memory.
+    fn workgroup_memory(source: &str) -> usize {
+        let module = naga::front::wgsl::parse_str(source).expect("a kernel that has run is WGSL");
+        let mut layouter = naga::proc::Layouter::default();
+        layouter
+            .update(module.to_ctx())
+            .expect("its types have sizes");
+        let variables = module.global_variables.iter();
+        variables
+            .filter(|(_, variable)| variable.space == naga::AddressSpace::WorkGroup)
+            .map(|(_, variable)| layouter[variable.ty].size as usize)
+            .sum()
     }
 
     #[test]
