@@ -314,8 +314,13 @@ pub(super) fn versions() -> Value {
 }
 
 pub(super) fn write_json(path: &Path, value: &Value) -> Result<()> {
-    let text = serde_json::to_string_pretty(value).context("figures that are no JSON")? + "\n";
-    write_whole(path, text.as_bytes())?;
+    store_json(path, value)?;
     eprintln!("figures: {}", path.display());
     Ok(())
+}
+
+/// The same without a word, for figures that are not all there yet.
+pub(super) fn store_json(path: &Path, value: &Value) -> Result<()> {
+    let text = serde_json::to_string_pretty(value).context("figures that are no JSON")? + "\n";
+    write_whole(path, text.as_bytes())
 }

@@ -1,6 +1,6 @@
 //! `caldera bench ops`
 
-use super::bench::{versions, write_json};
+use super::bench::{store_json, versions, write_json};
 use super::{Outcome, flags::choice, output};
 use crate::bench::ops::operator::{MODELS, ModelShape, Operator};
 use crate::bench::ops::{ALL, Pass, Plan, Point, Report, sweep};
@@ -157,7 +157,7 @@ pub(super) fn run(args: Args) -> Result<Outcome> {
         }
         // A run that is cut off leaves the figures that it had.
         if let (Some(path), None) = (&args.json, &broken) {
-            let written = figures(&args, &adapter, so_far).and_then(|f| write_json(path, &f));
+            let written = figures(&args, &adapter, so_far).and_then(|f| store_json(path, &f));
             broken = written.err();
         }
     })?;
