@@ -46,7 +46,7 @@ pub fn poison_fresh_buffers(on: bool) {
     POISON.store(on, Ordering::Relaxed);
 }
 
-/// Why a kernel cannot be launched within WebGPU's default limits.
+/// Why a kernel cannot be launched: WebGPU's default limits, or how much its device binds.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LaunchError {
     /// Too many invocations in a workgroup.
@@ -187,18 +187,22 @@ impl Kernel {
                     found: format!("{:?}", buffer.dtype),
                 });
             }
-            let found = buffer.handle.size_in_used();
             let limit = binding_limit(&buffer.client);
-            if found > limit {
-                return Err(LaunchError::Binding {
-                    kernel: self.name,
-                    binding,
-                    found,
-                    limit,
-                });
-            }
+            self.check_size(binding, buffer.handle.size_in_used(), limit)?;
         }
         Ok(())
+    }
+
+    fn check_size(&self, binding: usize, found: u64, limit: u64) -> Result<(), LaunchError> {
+        if found <= limit {
+            return Ok(());
+        }
+        Err(LaunchError::Binding {
+            kernel: self.name,
+            binding,
+            found,
+            limit,
+        })
     }
 
     fn check_shape(&self, tensors: usize, groups: usize) -> Result<(), LaunchError> {
@@ -532,6 +536,10 @@ mod tests {
         let error = kernel.check_shape(7, usize::MAX).unwrap_err();
         assert!(error.to_string().contains("kernel sample"), "{error}");
         assert_eq!(kernel.check_shape(7, 1), Ok(()));
+        assert_eq!(kernel.check_size(2, MAX_BINDING, MAX_BINDING), Ok(()));
+        let error = kernel.check_size(2, MAX_BINDING + 4, MAX_BINDING);
+        let message = error.unwrap_err().to_string();
+        assert!(message.contains("binding 2: 134217732 bytes"), "{message}");
     }
 
     #[test]

@@ -5,11 +5,12 @@
 //! (the same function in plain Burn operations) and `tests.rs`. What they share:
 //!
 //! * [`lengths`]: how long each sample of a padded batch is,
-//! * [`launch`]: WGSL templates, checked against WebGPU's default limits before they run,
+//! * [`launch`]: WGSL templates, checked against WebGPU's default limits and the device's own before they run,
 //! * `block_product`: the tiled product that the kernels over chunks and samples are written around,
 //! * [`sixteen_bit`]: weights of 16-bit floats, how kernels read them and how they are widened,
 //! * [`tuning`]: what kind of adapter the kernels are laid out for, and the switch that forces one,
-//! * [`tolerance`], [`fixture`], [`cases`]: comparison with numerical reference cases, natively and in a browser.
+//! * [`tolerance`], [`fixture`], [`cases`]: comparison with numerical reference cases, natively and in a browser,
+//! * [`twins`]: every operator on a device against the same on the CPU, natively and in a browser.
 
 pub mod adamw;
 mod block_product;

@@ -65,10 +65,13 @@ for (const [engine, relaxed] of [['webgpu', true], ['cpu', true], ['cpu', false]
           await page.evaluate((adapter) => globalThis.caldera.call('tune', { adapter }), layout);
           const reports = await page.evaluate(async () => {
             const found = [];
-            for (const name of await globalThis.caldera.call('twins', {})) found.push(await globalThis.caldera.call('twin', { name }));
+            try {
+              for (const name of await globalThis.caldera.call('twins', {})) found.push(await globalThis.caldera.call('twin', { name }));
+            } finally {
+              await globalThis.caldera.call('tune', { adapter: 'software' });
+            }
             return found;
           });
-          await page.evaluate(() => globalThis.caldera.call('tune', { adapter: 'software' }));
           assert.ok(reports.length > 20, `${reports.length} operators`);
           for (const report of reports) assert.ok(report.known && report.passed && report.tensors.length, JSON.stringify(report, null, 1));
         });

@@ -129,11 +129,11 @@ def timed(device, calls):
 
 
 def repeats(device, call):
-    """Passes between two readings of the clock: one on the CPU, on a card as many as fill 5 ms, at most 32, as in `caldera bench ops`."""
+    """Passes between two readings of the clock: one on the CPU, on a card as many as fill 5 ms, at most 256, as in `caldera bench ops`."""
     if device == "cpu":
         return 1
     timed(device, [call])
-    return min(32, max(1, math.ceil(5 / timed(device, [call]))))
+    return min(256, max(1, math.ceil(5 / timed(device, [call]))))
 
 
 def medians(a, function, leaves):

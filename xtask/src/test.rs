@@ -25,7 +25,7 @@ enum Part {
     Fmt,
     /// Lints, and documentation without warnings.
     Clippy,
-    /// All native tests, the GPU's on whatever Vulkan adapter there is, and the kernels' once more in the layout for hardware.
+    /// All native tests, the GPU's on whatever Vulkan adapter there is, and the crates' own once more in the layout for hardware.
     Native,
     /// The page's build and its size budget.
     Wasm,
@@ -50,7 +50,10 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
             "--exclude",
             "caldera-web",
         ]);
-        test.arg("--no-fail-fast").args(more);
+        test.arg("--no-fail-fast")
+            .args(more)
+            .env_remove(TUNING)
+            .env_remove(PRODUCT);
         // The same cases every time, so that a failure is the commit's and not the day's.
         if std::env::var_os(PROPERTY_SEED).is_none() {
             test.env(PROPERTY_SEED, "1");
@@ -93,7 +96,7 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
             Ok(String::new())
         });
         // The layout and the product that a card in a browser gets, on whatever adapter there is.
-        report.step("hardware layout", |step| {
+        report.step("layout", |step| {
             let mut tests = tests(&["--lib"]);
             step.run(tests.env(TUNING, "hardware").env(PRODUCT, "tiled"))?;
             Ok(String::new())

@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use burn_cubecl::tensor::CubeTensor;
 
 use super::Problem;
-use crate::launch::{Kernel, MAX_BINDING, contiguous, empty, words};
+use crate::launch::{Kernel, SLICE_BYTES, contiguous, empty, words};
 use crate::tuning::Tuning;
 
 const LATTICE: &str = concat!(include_str!("lattice.wgsl"), include_str!("emission.wgsl"));
@@ -165,7 +165,7 @@ impl Run {
         let loss = empty(&self.logits, [self.batch]);
         let gradient = empty(&self.logits, [self.batch, self.len, self.classes]);
         let of_sample = self.len * self.states() * size_of::<f32>();
-        let step = (MAX_BINDING as usize / of_sample).clamp(1, self.batch);
+        let step = (SLICE_BYTES / of_sample).clamp(1, self.batch);
         let lattices = [(); 2].map(|()| empty(&self.logits, [step, self.len, self.states()]));
         for first in (0..self.batch).step_by(step) {
             let samples = step.min(self.batch - first);

@@ -21,8 +21,8 @@ use burn_autodiff::grads::Gradients;
 use burn_autodiff::ops::{Backward, Ops, OpsKind};
 use burn_cubecl::CubeBackend;
 
-use crate::launch::MAX_BINDING;
-use crate::{Lengths, ShapeError, is_gpu};
+use crate::launch::max_binding;
+use crate::{Lengths, ShapeError};
 
 /// Negative log likelihood `[B]` of `targets`: −log Σ over all ways to spell a target in its frames, one label or the blank a
 /// frame, equal labels in a row read as one.
@@ -76,12 +76,12 @@ pub fn try_ctc_loss(
         blank,
     };
     let bytes = (len * problem.states() * size_of::<f32>()) as u64;
-    if is_gpu(&device) && bytes > MAX_BINDING {
+    if let Some(limit) = max_binding(&device).filter(|&limit| bytes > limit) {
         return Err(refusal(
             "targets",
             format!(
                 "frames x (2 x labels + 1) of at most {}, shorter clips or texts",
-                MAX_BINDING / 4
+                limit / 4
             ),
             vec![len, problem.longest()],
         ));

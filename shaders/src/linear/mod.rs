@@ -9,7 +9,7 @@ mod select;
 mod tests;
 pub(crate) mod tiled;
 
-pub use select::{Product, select};
+pub use select::{PRODUCT, Product, select};
 
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::tensor::FloatTensor;

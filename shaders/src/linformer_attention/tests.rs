@@ -175,7 +175,7 @@ fn compare_whole(
             "{name} on {}; {dims:?}, {slots} slots, loudness {loudness}, {lengths:?}",
             place.name
         );
-        let error = distance(got, want, want);
+        let error = distance(got, want, want, loudness.min(1.0));
         assert!(
             error < allowed,
             "{what}: relative RMS {error:e}, allowed {allowed:e}"

@@ -67,8 +67,8 @@ pub struct SsdOutput {
 /// chunks; the backward pass holds as many states again and 64 · B · L · (H + G) values for the products inside the chunks. Tensors that are not of f32 take [`reference::ssd`].
 ///
 /// # Panics
-/// When the shapes do not fit. A GPU takes as many samples at a time as WebGPU's default binding of 128 MiB holds; one sample
-/// that is too long for it panics too, and the message names the kernel.
+/// When the shapes do not fit. A GPU takes as many samples at a time as WebGPU's default binding of 128 MiB holds; one sample that is
+/// too long for what the device binds panics too, and the message names the kernel.
 pub fn ssd(input: SsdInput) -> SsdOutput {
     check(&input);
     let SsdInput {

@@ -44,7 +44,8 @@ fn compare(tensor: &str, got: &[f64], want: &[f64]) -> TensorReport {
         error,
         tolerance,
         relative_rms,
-        passed: relative_rms <= ALLOWED && error <= tolerance,
+        // Zeros alone would agree with a kernel that does nothing.
+        passed: relative_rms <= ALLOWED && error <= tolerance && largest > 0.0,
     }
 }
 
@@ -73,7 +74,15 @@ async fn check_call(name: &str, call: Run, device: &Device) -> CaseReport {
         call(&mut made);
         made.into_results()
     };
-    for ((what, got), (_, want)) in run(device).into_iter().zip(run(&Device::flex())) {
+    let (results, twins) = (run(device), run(&Device::flex()));
+    if results.is_empty() || results.len() != twins.len() {
+        report.message = Some(format!(
+            "{} results, the CPU twin has {}",
+            results.len(),
+            twins.len()
+        ));
+    }
+    for ((what, got), (_, want)) in results.into_iter().zip(twins) {
         match (read(got).await, read(want).await) {
             (Ok(got), Ok(want)) => report.tensors.push(compare(&what, &got, &want)),
             (Err(error), _) | (_, Err(error)) => report.message = Some(format!("{what}: {error}")),
@@ -173,5 +182,6 @@ mod tests {
         let report = compare("y", &[f64::NAN, 2.0], &[1.0, 2.0]);
         assert!(!report.passed && report.error.is_nan());
         assert!(!compare("y", &[1.0], &[1.0, 2.0]).passed);
+        assert!(!compare("y", &[0.0], &[0.0]).passed);
     }
 }

@@ -40,8 +40,14 @@ pub(crate) static OPERATORS: [(&str, Run); 21] = [
 ];
 
 fn softmax(call: &mut Call) {
-    // Rows of vectors and of single values, heads that fill a tile and that do not, more keys than a tile has.
-    for (width, len, causal) in [(33, 70, true), (80, 40, false), (64, 131, false)] {
+    // Rows of vectors and of single values, heads that fill a tile and that do not, more keys than a tile has; the heads of small models.
+    for (width, len, causal) in [
+        (33, 70, true),
+        (80, 40, false),
+        (64, 131, false),
+        (32, 70, false),
+        (16, 70, true),
+    ] {
         let lengths = Lengths::new(vec![len as u32, len as u32 / 3]);
         let [q, k, v] = ["query", "key", "value"].map(|name| call.leaf(name, [2, len, 2, width]));
         let y = softmax_attention(q, k, v, &lengths, causal);
@@ -67,9 +73,17 @@ fn linformer(call: &mut Call) {
 }
 
 fn linear_sums(call: &mut Call) {
-    for causal in [false, true] {
-        let [q, k, v] = ["query", "key", "value"].map(|name| call.leaf(name, [2, 70, 2, 17]));
-        let out = linear_attention(q, k, v, &Lengths::new(vec![70, 23]), causal);
+    // Several chunks either way, and heads wider than a block.
+    for (len, width, causal) in [
+        (70, 17, false),
+        (300, 40, false),
+        (70, 17, true),
+        (131, 40, true),
+    ] {
+        let dims = [2, len, 2, width];
+        let [q, k, v] = ["query", "key", "value"].map(|name| call.leaf(name, dims));
+        let lengths = Lengths::new(vec![len as u32, len as u32 / 3]);
+        let out = linear_attention(q, k, v, &lengths, causal);
         call.differentiate("y", out.y);
         call.give("kv", out.kv.inner());
         call.give("z", out.z.inner());
@@ -97,6 +111,9 @@ fn convolution(call: &mut Call) {
         call.differentiate("y", out.y);
         call.give("state", out.state.inner());
     }
+    let (x, weight) = (call.leaf("x", [2, 70, 21]), call.leaf("weight", [21, 4]));
+    let out = causal_conv1d(x, weight, None, None, true);
+    call.differentiate("y behind nothing", out.y);
 }
 
 fn convolution_step(call: &mut Call) {
@@ -115,7 +132,7 @@ fn framed_convolution(call: &mut Call) {
 }
 
 fn scan(call: &mut Call) {
-    for (gated, states) in [(true, 5), (false, 16)] {
+    for (gated, resumed, states) in [(true, true, 5), (false, false, 16), (true, false, 20)] {
         let rates = call.rates([19, states]);
         let input = ScanInput {
             u: call.leaf("u", [2, 131, 19]),
@@ -126,42 +143,59 @@ fn scan(call: &mut Call) {
             d: call.leaf("d", [19]),
             z: gated.then(|| call.leaf("z", [2, 131, 19])),
             delta_bias: call.leaf("delta_bias", [19]),
-            initial_state: gated.then(|| call.plain([2, 19, states]).autodiff()),
+            initial_state: resumed.then(|| call.plain([2, 19, states]).autodiff()),
         };
         let out = selective_scan(input);
         call.differentiate("y", out.y);
         call.give("state", out.last_state.inner());
     }
+    // Nothing is kept for a backward pass.
+    let out = selective_scan(ScanInput {
+        u: call.plain([2, 131, 19]),
+        delta: call.plain([2, 131, 19]),
+        a: call.rates([19, 16]),
+        b: call.plain([2, 131, 16]),
+        c: call.plain([2, 131, 16]),
+        d: call.plain([19]),
+        z: Some(call.plain([2, 131, 19])),
+        delta_bias: call.plain([19]),
+        initial_state: None,
+    });
+    call.give("y alone", out.y);
+    call.give("state alone", out.last_state);
 }
 
 fn scan_step(call: &mut Call) {
-    let (y, state) = selective_scan_step(ScanStepInput {
-        u: call.plain([2, 67]),
-        delta: call.plain([2, 67]),
-        a: call.rates([67, 16]),
-        b: call.plain([2, 16]),
-        c: call.plain([2, 16]),
-        d: call.plain([67]),
-        z: Some(call.plain([2, 67])),
-        delta_bias: call.plain([67]),
-        state: call.plain([2, 67, 16]),
-    });
-    call.give("y", y);
-    call.give("state", state);
+    for gated in [true, false] {
+        let (y, state) = selective_scan_step(ScanStepInput {
+            u: call.plain([2, 67]),
+            delta: call.plain([2, 67]),
+            a: call.rates([67, 16]),
+            b: call.plain([2, 16]),
+            c: call.plain([2, 16]),
+            d: call.plain([67]),
+            z: gated.then(|| call.plain([2, 67])),
+            delta_bias: call.plain([67]),
+            state: call.plain([2, 67, 16]),
+        });
+        call.give("y", y);
+        call.give("state", state);
+    }
 }
 
 fn dual(call: &mut Call) {
-    for resumed in [false, true] {
+    // Within a tile, and past one either way.
+    for (resumed, width, states) in [(false, 5, 7), (true, 5, 7), (true, 40, 70)] {
         let rates = call.rates([4]);
         let out = ssd(SsdInput {
-            x: call.leaf("x", [2, 131, 4, 5]),
+            x: call.leaf("x", [2, 131, 4, width]),
             dt: call.leaf("dt", [2, 131, 4]),
             a: call.leaf_of("a", rates),
-            b: call.leaf("b", [2, 131, 2, 7]),
-            c: call.leaf("c", [2, 131, 2, 7]),
+            b: call.leaf("b", [2, 131, 2, states]),
+            c: call.leaf("c", [2, 131, 2, states]),
             d: call.leaf("d", [4]),
             dt_bias: call.leaf("dt_bias", [4]),
-            initial_state: resumed.then(|| call.plain([2, 4, 5, 7]).autodiff()),
+            initial_state: resumed.then(|| call.plain([2, 4, width, states]).autodiff()),
         });
         call.differentiate("y", out.y);
         call.give("state", out.final_state.inner());
@@ -199,10 +233,13 @@ fn reversed(call: &mut Call) {
 }
 
 fn turned(call: &mut Call) {
-    let packed = call.leaf("packed", [2, 15, 3, 36]);
-    let (cos, sin) = (call.plain([15, 3]), call.plain([15, 3]));
-    let [query, key, value] = rotary(packed, cos.autodiff(), sin.autodiff());
-    call.differentiate("query, key, value", Tensor::cat(vec![query, key, value], 0));
+    // Halves of single values and of vectors.
+    for half in [3, 4] {
+        let packed = call.leaf("packed", [2, 15, 3, 48]);
+        let (cos, sin) = (call.plain([15, half]), call.plain([15, half]));
+        let [query, key, value] = rotary(packed, cos.autodiff(), sin.autodiff());
+        call.differentiate("query, key, value", Tensor::cat(vec![query, key, value], 0));
+    }
 }
 
 fn activation(call: &mut Call) {
@@ -211,8 +248,14 @@ fn activation(call: &mut Call) {
 }
 
 fn layers(call: &mut Call) {
-    // Tiles, few rows with a depth in vectors and without, and few columns.
-    for [rows, out, depth] in [[70, 45, 33], [3, 45, 36], [3, 45, 33], [300, 2, 64]] {
+    // Small tiles and, with two hundred of them, large ones; few rows with a depth in vectors and without, and few columns.
+    for [rows, out, depth] in [
+        [70, 45, 33],
+        [900, 930, 12],
+        [3, 45, 36],
+        [3, 45, 33],
+        [300, 2, 64],
+    ] {
         let (x, weight) = (
             call.leaf("x", [rows, depth]),
             call.leaf("weight", [out, depth]),

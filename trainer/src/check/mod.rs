@@ -80,7 +80,10 @@ fn guarded(case: &str, check: impl FnOnce() -> Option<CaseReport>) -> CaseReport
         },
         Err(panic) => failed(
             case.to_owned(),
-            format!("the check stopped: {}", crate::commands::panic_text(&panic)),
+            format!(
+                "the check stopped: {}",
+                crate::commands::panic_text(&*panic)
+            ),
         ),
     }
 }

@@ -6,6 +6,8 @@ use crate::bench::ops::operator::{MODELS, ModelShape, Operator};
 use crate::bench::ops::{ALL, Pass, Plan, Point, Report, sweep};
 use crate::config::DeviceChoice;
 use anyhow::{Context, Result, bail};
+use caldera_shaders::linear::PRODUCT;
+use caldera_shaders::tuning::TUNING;
 use serde_json::{Value, json};
 use std::path::PathBuf;
 
@@ -184,7 +186,7 @@ pub(super) fn run(args: Args) -> Result<Outcome> {
     }
     for (operator, shape, checked) in checked_shorter(&report.points) {
         output::line(&format!(
-            "{operator:<20} {shape:<14} checked up to {checked} positions; a check of more takes too long"
+            "{operator:<20} {shape:<14} checked up to {checked} positions: of more, a check takes too long or too much memory"
         ))?;
     }
     for skipped in &report.skipped {
@@ -221,7 +223,7 @@ fn checked_shorter(points: &[Point]) -> Vec<(&'static str, &'static str, usize)>
 fn figures(args: &Args, device: &str, report: &Report) -> Result<Value> {
     let mut value = json!({
         "device": device, "adapter": crate::device::adapter().map(|a| a.name), "versions": versions(), "quick": args.quick,
-        "batch": args.batch, "budget_s": args.budget,
+        "batch": args.batch, "budget_s": args.budget, "tuning": std::env::var(TUNING).ok(), "product": std::env::var(PRODUCT).ok(),
     });
     let figures = serde_json::to_value(report).context("figures that are no JSON")?;
     if let (Value::Object(out), Value::Object(figures)) = (&mut value, figures) {

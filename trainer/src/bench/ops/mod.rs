@@ -29,6 +29,7 @@ mod ssd_step;
 mod tests;
 
 use super::statistics::{log_log_slope, quantile};
+use crate::commands::panic_text;
 use anyhow::{Result, anyhow, bail};
 use burn::tensor::Device;
 use caldera_shaders::is_gpu;
@@ -290,6 +291,7 @@ fn lengths(
                 Ok(timing) => timing,
                 Err(error) => {
                     report.failed.push(not(format!("{error:#}")));
+                    done(&report.points[first..], report);
                     return;
                 }
             };
@@ -307,11 +309,7 @@ fn lengths(
 /// `work`, with a panic as an error: what a device refuses ends one operator's figures and not all.
 fn unbroken<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
     let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
-    outcome.unwrap_or_else(|panic| {
-        let text = panic.downcast_ref::<String>().map(String::as_str);
-        let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
-        Err(anyhow!("it panicked: {}", text.unwrap_or("no message")))
-    })
+    outcome.unwrap_or_else(|panic| Err(anyhow!("it panicked: {}", panic_text(&*panic))))
 }
 
 /// Why a GPU cannot take an operator at this size: one of its arguments is more than a binding holds.
