@@ -121,12 +121,12 @@ pub enum LaunchError {
 /// The entry point is `main`. The last binding is an `array<u32>` of sizes.
 #[derive(Debug, Clone)]
 pub struct Kernel {
-    name: &'static str,
-    template: &'static str,
+    pub(crate) name: &'static str,
+    pub(crate) template: &'static str,
     threads: u32,
-    workgroup_memory: usize,
+    pub(crate) workgroup_memory: usize,
     reads: &'static [DType],
-    parameters: Vec<(&'static str, String)>,
+    pub(crate) parameters: Vec<(&'static str, String)>,
 }
 
 impl Kernel {
@@ -251,7 +251,7 @@ impl Kernel {
             panic!("{error}");
         }
         #[cfg(test)]
-        launched::note(&self);
+        crate::launched::note(&self);
         let client = buffers[0].client.clone();
         let sizes = sizes_buffer(buffers[0], info);
         let mut bindings = Vec::with_capacity(buffers.len() + 1);
@@ -280,54 +280,6 @@ impl Kernel {
             CubeCount::Static(x, y, 1),
             KernelArguments::new().with_buffers(bindings),
         );
-    }
-}
-
-/// What this thread has launched, as it was written.
-#[cfg(test)]
-pub(crate) mod launched {
-    use std::cell::RefCell;
-    use std::collections::{BTreeMap, BTreeSet};
-
-    thread_local! {
-        static TEXTS: RefCell<BTreeSet<String>> = const { RefCell::new(BTreeSet::new()) };
-        static KERNELS: RefCell<BTreeMap<String, (&'static str, usize)>> = const { RefCell::new(BTreeMap::new()) };
-    }
-
-    /// WGSL of every kernel, with its name and the workgroup memory that it declares.
-    pub(crate) fn kernels() -> BTreeMap<String, (&'static str, usize)> {
-        KERNELS.with_borrow(Clone::clone)
-    }
-
-    /// Template and parameters of a kernel.
-    pub(super) fn note(kernel: &super::Kernel) {
-        KERNELS.with_borrow_mut(|kernels| {
-            kernels.insert(kernel.wgsl(), (kernel.name, kernel.workgroup_memory));
-        });
-        TEXTS.with_borrow_mut(|texts| {
-            texts.insert(kernel.template.to_owned());
-            texts.extend(kernel.parameters.iter().map(|(_, value)| value.clone()));
-        });
-    }
-
-    /// Whether a kernel had this text in it, whatever stood for its parameters.
-    pub(crate) fn had(text: &str) -> bool {
-        let pieces: Vec<&str> = text
-            .trim()
-            .split("{{")
-            .map(|piece| piece.split_once("}}").map_or(piece, |(_, rest)| rest))
-            .collect();
-        let holds = |launched: &String| {
-            let mut rest = launched.as_str();
-            pieces.iter().all(|piece| match rest.find(piece) {
-                Some(at) => {
-                    rest = &rest[at + piece.len()..];
-                    true
-                }
-                None => false,
-            })
-        };
-        TEXTS.with_borrow(|texts| texts.iter().any(holds))
     }
 }
 

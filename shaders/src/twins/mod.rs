@@ -97,7 +97,7 @@ mod tests {
     use super::*;
     use crate::block_on;
     use crate::gradcheck::places;
-    use crate::launch::launched;
+    use crate::launched;
     use burn::tensor::wgpu::wgpu::naga;
     use std::path::{Path, PathBuf};
 

@@ -1,5 +1,7 @@
-//! What every operator makes of a batch without samples, of sequences without positions, of tensors of another type than f32, and of
-//! shapes that do not fit together.
+//! What the operators over sequences and their steps make of a batch without samples, of sequences without positions, of tensors of
+//! another type than f32, and (`misfits`) of shapes that do not fit together.
+
+mod misfits;
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
 
@@ -12,12 +14,12 @@ use crate::{
     selective_scan, selective_scan_step, softmax_attention, softmax_attention_step, ssd, ssd_step,
 };
 
-/// Shape and values of a result.
-type Found = (Vec<usize>, Vec<f64>);
+/// Shape, type and values of a result.
+type Found = (Vec<usize>, DType, Vec<f64>);
 
 fn read<const D: usize>(tensor: Tensor<D>) -> Found {
-    let dims = tensor.dims().to_vec();
-    (dims, tensor.into_data().iter::<f64>().collect())
+    let (dims, dtype) = (tensor.dims().to_vec(), tensor.dtype());
+    (dims, dtype, tensor.into_data().iter::<f64>().collect())
 }
 
 /// Tensors of a type on a device, each with values of its own.
@@ -156,7 +158,7 @@ fn no_samples_and_no_positions_give_empty_results_and_zero_states() {
         };
         for (batch, len) in [(0, 5), (2, 0), (0, 0)] {
             let usual = sequences(&make, 2, 5);
-            for ((name, (dims, values)), (_, (usual, _))) in
+            for ((name, (dims, _, values)), (_, (usual, ..))) in
                 sequences(&make, batch, len).into_iter().zip(usual)
             {
                 // All results have the batch first; those of positions have these next.
@@ -170,7 +172,7 @@ fn no_samples_and_no_positions_give_empty_results_and_zero_states() {
                 assert!(values.iter().all(|&value| value == 0.0), "{what}");
             }
         }
-        for (name, (dims, values)) in steps(&make, 0) {
+        for (name, (dims, _, values)) in steps(&make, 0) {
             assert!(
                 dims[0] == 0 && values.is_empty(),
                 "{name} on {}",
@@ -192,218 +194,11 @@ fn tensors_of_f64_take_the_plain_form() {
         found.extend(steps(&make, 2));
         found
     };
-    for ((name, (dims, got)), (_, (want_dims, want))) in
+    for ((name, (dims, dtype, got)), (_, (want_dims, _, want))) in
         run(DType::F64).into_iter().zip(run(DType::F32))
     {
-        assert_eq!(dims, want_dims, "{name}");
+        assert_eq!((dims, dtype), (want_dims, DType::F64), "{name}");
         let error = relative_rms(&got, &want);
         assert!(error < 1e-5, "{name}: {error:e} from the f32 form");
-    }
-}
-
-/// What `work` panics with.
-fn refusal(work: impl FnOnce()) -> String {
-    let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work))
-        .expect_err("shapes that do not fit are refused");
-    let text = panic.downcast_ref::<String>().cloned();
-    text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
-        .expect("a panic has a message")
-}
-
-#[test]
-fn shapes_that_do_not_fit_are_refused_with_what_was_found() {
-    let device = Device::flex();
-    let make = Make {
-        device: &device,
-        dtype: DType::F32,
-    };
-    let heads = || make.tensor([2, 5, 2, 4], 1);
-    let rows = |width| make.tensor([2, 5, width], 2);
-    let row = |width| make.tensor([2, width], 3);
-    let flat = |width| make.tensor([width], 4);
-    let full = || Lengths::full(2, 5);
-    let scan = |b| ScanInput {
-        u: rows(6),
-        delta: rows(6),
-        a: make.rates([6, 3], 5),
-        b: rows(b),
-        c: rows(3),
-        d: flat(6),
-        z: None,
-        delta_bias: flat(6),
-        initial_state: None,
-    };
-    let dual = |groups| SsdInput {
-        x: heads(),
-        dt: rows(2),
-        a: make.rates([2], 6),
-        b: make.tensor([2, 5, groups, 3], 7),
-        c: make.tensor([2, 5, groups, 3], 8),
-        d: flat(2),
-        dt_bias: flat(2),
-        initial_state: None,
-    };
-    type Misfit<'a> = (&'a str, &'a str, Box<dyn FnOnce() + 'a>);
-    // Operator, what of the found shape must be in the message, the call.
-    let misfits: Vec<Misfit> = vec![
-        (
-            "softmax_attention",
-            "[2, 4, 2, 4]",
-            Box::new(|| {
-                let short = heads().narrow(1, 0, 4);
-                softmax_attention(heads(), heads(), short, &full(), false);
-            }),
-        ),
-        (
-            "softmax_attention",
-            "up to 6",
-            Box::new(|| {
-                softmax_attention(heads(), heads(), heads(), &Lengths::new(vec![6, 1]), false);
-            }),
-        ),
-        (
-            "linear_attention",
-            "[2, 5, 1, 4]",
-            Box::new(|| {
-                linear_attention(heads(), heads().narrow(2, 0, 1), heads(), &full(), true);
-            }),
-        ),
-        (
-            "linformer_attention",
-            "proj_value [9, 4]",
-            Box::new(|| {
-                let (e, f) = (make.tensor([9, 3], 4), make.tensor([9, 4], 5));
-                linformer_attention(heads(), heads(), heads(), e, f, &full());
-            }),
-        ),
-        (
-            "causal_conv1d",
-            "[7, 4]",
-            Box::new(|| {
-                causal_conv1d(rows(6), make.tensor([7, 4], 1), None, None, true);
-            }),
-        ),
-        (
-            "reverse_padded",
-            "[5, 5, 5]",
-            Box::new(|| {
-                reverse_padded(rows(6), &Lengths::full(3, 5));
-            }),
-        ),
-        (
-            "gated_rmsnorm",
-            "[7]",
-            Box::new(|| {
-                gated_rmsnorm(rows(6), rows(6), flat(7), 2, 1e-5);
-            }),
-        ),
-        (
-            "gated_rmsnorm",
-            "4 groups",
-            Box::new(|| {
-                gated_rmsnorm(rows(6), rows(6), flat(6), 4, 1e-5);
-            }),
-        ),
-        (
-            "layer_norm",
-            "[7]",
-            Box::new(|| {
-                layer_norm(rows(6), flat(7), flat(6), 1e-5);
-            }),
-        ),
-        (
-            "linear",
-            "[2, 5, 6]",
-            Box::new(|| {
-                linear(rows(6), make.tensor([5, 7], 1), None);
-            }),
-        ),
-        (
-            "rotary",
-            "[4, 2]",
-            Box::new(|| {
-                let packed = make.tensor([2, 5, 2, 12], 1);
-                rotary(packed, make.tensor([5, 2], 2), make.tensor([4, 2], 3));
-            }),
-        ),
-        (
-            "selective_scan",
-            "[2, 5, 4]",
-            Box::new(|| {
-                selective_scan(scan(4));
-            }),
-        ),
-        (
-            "ssd",
-            "groups",
-            Box::new(|| {
-                ssd(dual(3));
-            }),
-        ),
-        (
-            "softmax_attention_step",
-            "6",
-            Box::new(|| {
-                let query = heads().narrow(1, 0, 1).squeeze_dim(1);
-                softmax_attention_step(query, heads(), heads(), 6);
-            }),
-        ),
-        (
-            "linear_attention_step",
-            "[2, 2, 4, 3]",
-            Box::new(|| {
-                let x = || make.tensor([2, 2, 4], 1);
-                linear_attention_step(x(), x(), x(), make.tensor([2, 2, 4, 3], 2), x());
-            }),
-        ),
-        (
-            "causal_conv1d_step",
-            "[2, 6, 2]",
-            Box::new(|| {
-                let window = make.tensor([2, 6, 2], 1);
-                causal_conv1d_step(row(6), make.tensor([6, 4], 2), None, window, true);
-            }),
-        ),
-        (
-            "selective_scan_step",
-            "[2, 6, 4]",
-            Box::new(|| {
-                selective_scan_step(ScanStepInput {
-                    u: row(6),
-                    delta: row(6),
-                    a: make.rates([6, 3], 1),
-                    b: row(3),
-                    c: row(3),
-                    d: flat(6),
-                    z: None,
-                    delta_bias: flat(6),
-                    state: make.tensor([2, 6, 4], 2),
-                });
-            }),
-        ),
-        (
-            "ssd_step",
-            "[2, 2, 4, 5]",
-            Box::new(|| {
-                let vector = || make.tensor([2, 1, 3], 1);
-                ssd_step(
-                    make.tensor([2, 2, 4], 2),
-                    row(2),
-                    make.rates([2], 3),
-                    vector(),
-                    vector(),
-                    flat(2),
-                    flat(2),
-                    make.tensor([2, 2, 4, 5], 4),
-                );
-            }),
-        ),
-    ];
-    for (operator, found, call) in misfits {
-        let message = refusal(call);
-        assert!(
-            message.starts_with(&format!("{operator}: ")) && message.contains(found),
-            "{operator}: {found} is not in the message `{message}`"
-        );
     }
 }
