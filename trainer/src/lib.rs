@@ -18,6 +18,7 @@ pub mod losses;
 pub mod metrics;
 pub mod model;
 pub mod optimizer;
+mod panics;
 pub mod report;
 pub mod schedule;
 

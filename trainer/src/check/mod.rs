@@ -6,6 +6,7 @@ mod table;
 pub use folder::{CaseFolder, find_cases, read_case};
 pub use table::{json, print};
 
+use crate::panics::caught;
 use anyhow::Result;
 use burn::tensor::Device;
 use caldera_shaders::fixture::{Case, CaseReport};
@@ -69,7 +70,7 @@ fn check(case: &Case, device: &Device) -> CaseReport {
 /// What `check` says of `case`, a panic included: a shape that a fixture lies about may cause one inside Burn, and the others are still
 /// worth checking.
 fn guarded(case: &str, check: impl FnOnce() -> Option<CaseReport>) -> CaseReport {
-    match std::panic::catch_unwind(std::panic::AssertUnwindSafe(check)) {
+    match caught(check) {
         Ok(Some(report)) => report,
         Ok(None) => CaseReport {
             case: case.to_owned(),
@@ -78,13 +79,7 @@ fn guarded(case: &str, check: impl FnOnce() -> Option<CaseReport>) -> CaseReport
             tensors: Vec::new(),
             message: None,
         },
-        Err(panic) => failed(
-            case.to_owned(),
-            format!(
-                "the check stopped: {}",
-                crate::commands::panic_text(&*panic)
-            ),
-        ),
+        Err(text) => failed(case.to_owned(), format!("the check stopped: {text}")),
     }
 }
 

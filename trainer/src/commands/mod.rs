@@ -22,8 +22,8 @@ mod transcribe;
 
 pub use flags::RunFlags;
 
+use crate::panics::panic_text;
 use clap::{Parser, Subcommand};
-use std::any::Any;
 use std::process::ExitCode;
 
 /// Converts pretrained transformers into linear-time models and compares the two.
@@ -128,15 +128,6 @@ fn tell(error: &anyhow::Error) {
             said = text;
         }
     }
-}
-
-/// What a panic said.
-pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> String {
-    let text = panic
-        .downcast_ref::<&str>()
-        .map(ToString::to_string)
-        .or_else(|| panic.downcast_ref::<String>().cloned());
-    text.unwrap_or_else(|| "an unknown reason".into())
 }
 
 #[cfg(test)]

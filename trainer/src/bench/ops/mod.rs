@@ -30,7 +30,7 @@ mod ssd_step;
 mod tests;
 
 use super::statistics::{log_log_slope, quantile};
-use crate::commands::panic_text;
+use crate::panics::caught;
 use anyhow::{Result, anyhow, bail};
 use burn::tensor::Device;
 use caldera_shaders::is_gpu;
@@ -210,8 +210,7 @@ fn lengths(
 
 /// `work`, with a panic as an error: what a device refuses ends one operator's figures and not all.
 fn unbroken<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
-    let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
-    outcome.unwrap_or_else(|panic| Err(anyhow!("it panicked: {}", panic_text(&*panic))))
+    caught(work).unwrap_or_else(|text| Err(anyhow!("it panicked: {text}")))
 }
 
 /// Why a GPU cannot take an operator at this size: one of its arguments is more than a binding holds.
