@@ -3,7 +3,7 @@
 use std::{fs, path::Path};
 
 use crate::{
-    program::{Finished, caldera, text},
+    program::{Finished, caldera, command, finished, fixtures, text},
     samples::{copy_model, encoder, shared},
 };
 
@@ -322,6 +322,18 @@ fn command_lines_that_cannot_be() {
         run.refused(&["--train"]);
     }
     caldera(["eval", "--model", teacher]).refused(&["--data"]);
+}
+
+#[test]
+fn choices_of_the_environment_that_there_are_not() {
+    for (variable, value, expected) in [
+        ("CALDERA_TUNING", "fast", "hardware or software"),
+        ("CALDERA_PRODUCT", "Burn", "tiled or burn"),
+    ] {
+        let mut command = command(["check", text(&fixtures()), "--device", "cpu"]);
+        command.env(variable, value);
+        finished(command).refused(&[variable, &format!("`{value}`"), expected]);
+    }
 }
 
 #[test]

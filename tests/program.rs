@@ -41,7 +41,11 @@ pub fn command<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Comma
 
 /// Runs the program to its end.
 pub fn caldera<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Finished {
-    let mut command = command(arguments);
+    finished(command(arguments))
+}
+
+/// Runs a command to its end.
+pub fn finished(mut command: Command) -> Finished {
     let line = format!("{command:?}");
     let output = command.output().expect("the program starts");
     Finished {

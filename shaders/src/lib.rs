@@ -9,6 +9,7 @@
 //! * `block_product`: the tiled product that the kernels over chunks and samples are written around,
 //! * [`sixteen_bit`]: weights of 16-bit floats, how kernels read them and how they are widened,
 //! * [`tuning`]: what kind of adapter the kernels are laid out for, and the switch that forces one,
+//! * [`environment`]: the variables that force a choice,
 //! * [`tolerance`], [`fixture`], [`cases`]: comparison with numerical reference cases, natively and in a browser,
 //! * [`twins`]: every operator on a device against the same on the CPU, natively and in a browser.
 
@@ -26,6 +27,7 @@ mod default_limits;
 mod degenerate;
 mod device;
 pub mod embedding;
+pub mod environment;
 pub mod fixture;
 pub mod gated_rmsnorm;
 pub mod gelu;
@@ -60,6 +62,7 @@ pub use conv1d::{conv1d, conv1d_frames};
 pub use ctc_loss::{ctc_loss, try_ctc_loss};
 pub use device::{block_on, is_gpu};
 pub use embedding::embedding;
+pub use environment::check_environment;
 pub use gated_rmsnorm::gated_rmsnorm;
 pub use gelu::gelu;
 pub use layer_norm::layer_norm;

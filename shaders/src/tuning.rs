@@ -10,6 +10,8 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::ir::features::Plane;
 
+use crate::environment::{UnknownChoice, chosen};
+
 /// Variable of the environment that [`Tuning::forced`] reads: `hardware` or `software`.
 pub const TUNING: &str = "CALDERA_TUNING";
 
@@ -38,13 +40,10 @@ pub fn force_tuning(tuning: Option<Tuning>) {
 }
 
 impl Tuning {
-    /// By its name.
-    fn parse(name: &str) -> Option<Self> {
-        match name {
-            "hardware" => Some(Self::Hardware),
-            "software" => Some(Self::Software),
-            _ => None,
-        }
+    /// What the environment names.
+    pub(crate) fn named() -> Result<Option<Self>, UnknownChoice> {
+        let choices = [("hardware", Self::Hardware), ("software", Self::Software)];
+        chosen(TUNING, &choices)
     }
 
     /// What was forced by [`force_tuning`], else by the environment.
@@ -53,7 +52,7 @@ impl Tuning {
         match FORCED.load(Ordering::Relaxed) {
             1 => Some(Self::Hardware),
             2 => Some(Self::Software),
-            _ => *NAMED.get_or_init(|| Self::parse(&std::env::var(TUNING).ok()?)),
+            _ => *NAMED.get_or_init(|| Self::named().ok().flatten()),
         }
     }
 
@@ -81,16 +80,4 @@ pub(crate) fn in_layout(tuning: Tuning, test: impl FnOnce()) {
     force_tuning(Some(tuning));
     test();
     force_tuning(None);
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_are_those_of_the_environment() {
-        assert_eq!(Tuning::parse("hardware"), Some(Tuning::Hardware));
-        assert_eq!(Tuning::parse("software"), Some(Tuning::Software));
-        assert_eq!(Tuning::parse("Software "), None);
-    }
 }

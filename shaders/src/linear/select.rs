@@ -2,6 +2,8 @@
 
 use std::sync::OnceLock;
 
+use crate::environment::{UnknownChoice, chosen};
+
 /// Variable of the environment that [`select`] reads: `tiled` or `burn` takes that product where there are more than a few rows and
 /// columns, whatever the target.
 pub const PRODUCT: &str = "CALDERA_PRODUCT";
@@ -20,19 +22,15 @@ pub enum Product {
 }
 
 impl Product {
-    /// By its name.
-    fn parse(name: &str) -> Option<Self> {
-        match name {
-            "tiled" => Some(Self::Tiled),
-            "burn" => Some(Self::Burn),
-            _ => None,
-        }
+    /// What the environment names.
+    pub(crate) fn named() -> Result<Option<Self>, UnknownChoice> {
+        chosen(PRODUCT, &[("tiled", Self::Tiled), ("burn", Self::Burn)])
     }
 
-    /// What the environment names.
+    /// The same, read once.
     pub(super) fn forced() -> Option<Self> {
         static NAMED: OnceLock<Option<Product>> = OnceLock::new();
-        *NAMED.get_or_init(|| Self::parse(&std::env::var(PRODUCT).ok()?))
+        *NAMED.get_or_init(|| Self::named().ok().flatten())
     }
 }
 
@@ -71,17 +69,5 @@ pub fn select([m, n, k]: [usize; 3], along_depth: bool) -> Product {
         Product::Tiled
     } else {
         Product::Burn
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_are_those_of_the_environment() {
-        assert_eq!(Product::parse("tiled"), Some(Product::Tiled));
-        assert_eq!(Product::parse("burn"), Some(Product::Burn));
-        assert_eq!(Product::parse("short"), None);
     }
 }

@@ -28,7 +28,7 @@ use std::process::ExitCode;
 
 /// Converts pretrained transformers into linear-time models and compares the two.
 ///
-/// Results go to standard output, progress and errors to standard error. Exit code 0: done; 1: something failed; 2: the command line is wrong;
+/// Results go to standard output, progress and errors to standard error. Exit code 0: done; 1: something failed; 2: the command line or a variable of the environment is wrong;
 /// 130: interrupted, with everything saved.
 #[derive(Parser)]
 #[command(name = "caldera", version, propagate_version = true, after_help = EXAMPLE)]
@@ -83,6 +83,11 @@ pub fn main() -> ExitCode {
     std::panic::set_hook(Box::new(|info| {
         tracing::debug!("{info}\n{}", std::backtrace::Backtrace::force_capture())
     }));
+    // A choice that is not understood would go unnoticed: what is forced shows in no result.
+    if let Err(error) = caldera_shaders::check_environment() {
+        tell(&error.into());
+        return ExitCode::from(2);
+    }
     let ran = std::panic::catch_unwind(|| match cli.command {
         Command::Finetune(args) => finetune::run(*args),
         Command::Convert(args) => convert::run(*args),
