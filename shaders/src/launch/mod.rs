@@ -4,6 +4,11 @@
 //! refuses a buffer that is bound for reading and for writing in one dispatch. A value that decides how often a loop
 //! with a barrier in it runs must therefore come through `workgroupUniformLoad`, or Chrome cannot see that it is uniform.
 
+mod error;
+mod unroll;
+
+pub use error::LaunchError;
+
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,6 +24,7 @@ use burn_cubecl::tensor::CubeTensor;
 use cubecl::client::Client;
 use cubecl::prelude::{CubeCount, CubeDim, KernelId};
 use cubecl::server::{Handle, KernelArguments};
+use unroll::unroll;
 
 /// Invocations of a workgroup under WebGPU's default limits.
 pub const MAX_INVOCATIONS: u32 = 256;
@@ -44,75 +50,6 @@ static POISON: AtomicBool = AtomicBool::new(false);
 /// Fills every buffer from [`empty`] with NaN from now on, process-wide. For tests: what a kernel leaves unwritten shows.
 pub fn poison_fresh_buffers(on: bool) {
     POISON.store(on, Ordering::Relaxed);
-}
-
-/// Why a kernel cannot be launched: WebGPU's default limits, or how much its device binds.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum LaunchError {
-    /// Too many invocations in a workgroup.
-    #[error(
-        "kernel {kernel}: {found} invocations in a workgroup, WebGPU's default limit is {MAX_INVOCATIONS}; use a smaller tile"
-    )]
-    Invocations {
-        /// Kernel name.
-        kernel: &'static str,
-        /// Invocations asked for.
-        found: u32,
-    },
-    /// Too much workgroup memory.
-    #[error(
-        "kernel {kernel}: {found} bytes of workgroup memory, WebGPU's default limit is {MAX_WORKGROUP_MEMORY}; use a smaller tile"
-    )]
-    WorkgroupMemory {
-        /// Kernel name.
-        kernel: &'static str,
-        /// Bytes asked for.
-        found: usize,
-    },
-    /// Too many storage buffers, the buffer of sizes counted in.
-    #[error(
-        "kernel {kernel}: {found} storage buffers, WebGPU's default limit is {MAX_STORAGE_BUFFERS}; split the kernel"
-    )]
-    Buffers {
-        /// Kernel name.
-        kernel: &'static str,
-        /// Buffers asked for.
-        found: usize,
-    },
-    /// One buffer is too large to bind.
-    #[error(
-        "kernel {kernel}, binding {binding}: {found} bytes, this device binds at most {limit}; use a smaller batch or shorter texts"
-    )]
-    Binding {
-        /// Kernel name.
-        kernel: &'static str,
-        /// Index of the binding.
-        binding: usize,
-        /// Its size in bytes.
-        found: u64,
-        /// What the device binds.
-        limit: u64,
-    },
-    /// More workgroups than two dimensions hold.
-    #[error("kernel {kernel}: {found} workgroups, at most {MAX_WORKGROUPS} x {MAX_WORKGROUPS} fit")]
-    Workgroups {
-        /// Kernel name.
-        kernel: &'static str,
-        /// Workgroups asked for.
-        found: usize,
-    },
-    /// A tensor is neither of 32-bit floats nor of words, nor of what the kernel says that it reads.
-    #[error(
-        "kernel {kernel}, binding {binding}: expected F32, found {found}; cast the tensor before"
-    )]
-    Dtype {
-        /// Kernel name.
-        kernel: &'static str,
-        /// Index of the binding.
-        binding: usize,
-        /// Its type.
-        found: String,
-    },
 }
 
 /// A WGSL template, its parameters and its workgroup.
@@ -322,52 +259,6 @@ fn sizes_buffer(like: &CubeTensor, info: &[u32]) -> Handle {
     handle
 }
 
-/// Repeats the lines between `//@ for x in 0..N` and `//@ end` N times with `@x` replaced by the number, from the last
-/// number to the first where the line ends in `reversed`.
-///
-/// Values that must stay in registers get a name each (`sum_@r`): whether a compiler unrolls a loop over a private array
-/// differs, and where it does not the array lies in memory.
-fn unroll(lines: &[&str]) -> String {
-    let mut out = String::new();
-    let mut at = 0;
-    while at < lines.len() {
-        let line = lines[at].trim();
-        at += 1;
-        let Some(head) = line.strip_prefix("//@ for ") else {
-            out.push_str(lines[at - 1]);
-            out.push('\n');
-            continue;
-        };
-        let start = at;
-        let mut depth = 1;
-        while depth > 0 {
-            let line = lines
-                .get(at)
-                .unwrap_or_else(|| panic!("`{line}` without `//@ end`"))
-                .trim();
-            depth += usize::from(line.starts_with("//@ for "));
-            depth -= usize::from(line == "//@ end");
-            at += 1;
-        }
-        let body = lines[start..at - 1].join("\n");
-        let (range, reversed) = match head.strip_suffix(" reversed") {
-            Some(range) => (range, true),
-            None => (head, false),
-        };
-        let parts = range
-            .split_once(" in 0..")
-            .and_then(|(name, count)| Some((name, count.parse::<usize>().ok()?)));
-        let (name, count) =
-            parts.unwrap_or_else(|| panic!("`{line}`: expected `//@ for NAME in 0..NUMBER`"));
-        for step in 0..count {
-            let number = if reversed { count - 1 - step } else { step };
-            let body = body.replace(&format!("@{name}"), &number.to_string());
-            out.push_str(&unroll(&body.lines().collect::<Vec<_>>()));
-        }
-    }
-    out
-}
-
 /// Splits a number of workgroups over x and y so that neither exceeds [`MAX_WORKGROUPS`].
 pub fn fold(groups: usize) -> (u32, u32) {
     let y = groups.div_ceil(MAX_WORKGROUPS).max(1);
@@ -500,19 +391,5 @@ mod tests {
         let large = Kernel::new("sample", "const N = {{ n }}u; // {{ threads }}", 64).set("n", 8);
         assert_eq!(small.wgsl(), "const N = 4u; // 64\n");
         assert_ne!(Wgsl(small).id(), Wgsl(large).id());
-    }
-
-    #[test]
-    fn loops_of_a_template_unroll_inside_out() {
-        let source =
-            "a\n//@ for r in 0..2\nx_@r\n  //@ for c in 0..2\n  y_@r_@cu\n  //@ end\n//@ end\nb";
-        let lines: Vec<_> = source.lines().collect();
-        assert_eq!(
-            unroll(&lines),
-            "a\nx_0\n  y_0_0u\n  y_0_1u\nx_1\n  y_1_0u\n  y_1_1u\nb\n"
-        );
-        assert_eq!(unroll(&["//@ for r in 0..0", "x", "//@ end"]), "");
-        let reversed = unroll(&["//@ for r in 0..2 reversed", "x_@r", "//@ end"]);
-        assert_eq!(reversed, "x_1\nx_0\n");
     }
 }
