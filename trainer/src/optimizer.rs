@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use burn::tensor::{Device, Gradients, Tensor, TensorData};
 use caldera_models::ParameterMut;
 use caldera_shaders::adamw::{AdamWStep, adamw_step};
-use caldera_shaders::is_gpu;
+use caldera_shaders::{is_gpu, sum_of_squares};
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 
@@ -49,7 +49,7 @@ impl GradientSum {
     pub fn norm(&self) -> Option<Tensor<1>> {
         self.sums
             .values()
-            .map(|gradient| gradient.clone().square().sum())
+            .map(|gradient| sum_of_squares(gradient.clone()))
             .reduce(|a, b| a + b)
             .map(Tensor::sqrt)
     }

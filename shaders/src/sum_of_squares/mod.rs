@@ -1,6 +1,7 @@
 //! Sum of squares of a tensor, for the global norm that gradients are clipped by: one pass, no squared copy.
 
 mod cpu;
+mod launch;
 #[cfg(test)]
 mod tests;
 
@@ -9,7 +10,8 @@ use burn::backend::{Backend, Dispatch, Flex, backend_extension};
 use burn::tensor::{DType, Tensor};
 use burn_cubecl::CubeBackend;
 
-/// Σ x², as a tensor of one value on the device of `x`, which lies on a device without autodiff.
+/// Σ x², as a tensor of one value on the device of `x`, which lies on a device without autodiff. The same to the last bit every time, on
+/// any number of cores.
 ///
 /// Tensors that are not of f32 take plain tensor operations.
 pub fn sum_of_squares<const D: usize>(x: Tensor<D>) -> Tensor<1> {
@@ -22,13 +24,15 @@ pub fn sum_of_squares<const D: usize>(x: Tensor<D>) -> Tensor<1> {
 /// Sum of squares as an operation of the dispatching backend; called through [`sum_of_squares`].
 #[backend_extension(Cube, Flex)]
 pub trait SumOfSquaresOps: Backend {
-    /// Σ x² as `[1]`. By default in the backend's own operations, whose reduction is good enough on GPUs.
-    fn fused_sum_of_squares(x: FloatTensor<Self>) -> FloatTensor<Self> {
-        Self::float_sum(Self::float_mul(x.clone(), x))
-    }
+    /// Σ x² as `[1]`.
+    fn fused_sum_of_squares(x: FloatTensor<Self>) -> FloatTensor<Self>;
 }
 
-impl SumOfSquaresOps for CubeBackend {}
+impl SumOfSquaresOps for CubeBackend {
+    fn fused_sum_of_squares(x: FloatTensor<Self>) -> FloatTensor<Self> {
+        launch::sum(x)
+    }
+}
 
 impl SumOfSquaresOps for Flex {
     fn fused_sum_of_squares(x: FloatTensor<Self>) -> FloatTensor<Self> {

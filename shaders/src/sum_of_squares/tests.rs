@@ -8,6 +8,22 @@ fn sums_match_f64() {
         let want: f64 = x.iter().map(|x| x * x).sum();
         for place in places() {
             place.assert_close("sum", sum_of_squares(place.tensor(&x, [1, len])), &[want]);
+            // Columns do not lie side by side.
+            let turned = place.tensor(&x, [1, len]).repeat_dim(0, 2).transpose();
+            place.assert_close("sum of columns", sum_of_squares(turned), &[2.0 * want]);
         }
+    }
+}
+
+#[test]
+fn sums_are_the_same_every_time() {
+    let x = values(100_003, 3.0, 7);
+    for place in places() {
+        let sum = || {
+            let sum = sum_of_squares(place.tensor(&x, [100_003]));
+            sum.into_scalar::<f32>().to_bits()
+        };
+        let first = sum();
+        assert!((0..5).all(|_| sum() == first), "{}", place.name);
     }
 }

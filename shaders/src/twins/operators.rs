@@ -8,14 +8,14 @@ use crate::{
     AdamWStep, Lengths, SsdInput, adamw_step, causal_conv1d, causal_conv1d_step, conv1d, ctc_loss,
     embedding, gated_rmsnorm, gelu, layer_norm, linear, linear_attention, linear_attention_step,
     linformer_attention, reverse_padded, rotary, selective_scan, selective_scan_step,
-    softmax_attention, softmax_attention_step, ssd, ssd_step, widen,
+    softmax_attention, softmax_attention_step, ssd, ssd_step, sum_of_squares, widen,
 };
 
 /// Puts its results, by name, into the call.
 pub(crate) type Run = fn(&mut Call);
 
 /// Every operator and step.
-pub(crate) static OPERATORS: [(&str, Run); 21] = [
+pub(crate) static OPERATORS: [(&str, Run); 22] = [
     ("softmax_attention", softmax),
     ("softmax_attention_step", softmax_step),
     ("linformer_attention", linformer),
@@ -36,6 +36,7 @@ pub(crate) static OPERATORS: [(&str, Run); 21] = [
     ("linear", layers),
     ("ctc_loss", ctc),
     ("adamw_step", optimizer),
+    ("sum_of_squares", squares),
     ("sixteen_bit", packed),
 ];
 
@@ -289,6 +290,11 @@ fn optimizer(call: &mut Call) {
     call.give("parameter", parameter);
     call.give("m", m);
     call.give("v", v);
+}
+
+fn squares(call: &mut Call) {
+    let x = call.plain([3, 30_011]);
+    call.give("sum", sum_of_squares(x));
 }
 
 fn packed(call: &mut Call) {
