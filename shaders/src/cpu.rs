@@ -112,19 +112,39 @@ pub(crate) fn exp_negative<const FMA: bool>(y: f32) -> f32 {
     p * scale
 }
 
-/// Defines `fn name(..)` that calls `body::<true>` compiled for AVX2 and FMA on machines that have them, and
+/// Whether the processor has the parts of AVX-512 that [`wide`] compiles for.
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn has_avx512() -> bool {
+    is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512vl")
+        && is_x86_feature_detected!("avx512dq")
+        && is_x86_feature_detected!("avx512bw")
+}
+
+/// Defines `fn name(..)` that calls `body::<true>` compiled for AVX-512, or for AVX2 and FMA, on machines that have them, and
 /// `body::<false>` compiled for the baseline elsewhere. `body` must be `#[inline(always)]`.
+///
+/// `wide!(avx2 fn ..)` leaves AVX-512 out, for a body that is slower with it.
 macro_rules! wide {
-    ($(#[$attribute:meta])* fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $(-> $result:ty)? => $body:ident) => {
+    (avx2 $($function:tt)*) => { wide! { @define false, $($function)* } };
+    (@define $avx512:literal, $(#[$attribute:meta])* fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $(-> $result:ty)? => $body:ident) => {
         $(#[$attribute])*
         pub(crate) fn $name($($arg: $ty),*) $(-> $result)? {
             #[cfg(target_arch = "x86_64")]
             {
+                #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma")]
+                fn widest($($arg: $ty),*) $(-> $result)? {
+                    $body::<true>($($arg),*)
+                }
                 #[target_feature(enable = "avx2,fma")]
                 fn wide($($arg: $ty),*) $(-> $result)? {
                     $body::<true>($($arg),*)
                 }
                 if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+                    if $avx512 && $crate::cpu::has_avx512() {
+                        // SAFETY: all of its features have just been found.
+                        return unsafe { widest($($arg),*) };
+                    }
                     // SAFETY: both features have just been found.
                     return unsafe { wide($($arg),*) };
                 }
@@ -132,5 +152,6 @@ macro_rules! wide {
             $body::<false>($($arg),*)
         }
     };
+    ($($function:tt)*) => { wide! { @define true, $($function)* } };
 }
 pub(crate) use wide;

@@ -388,8 +388,9 @@ fn tile_body<const FMA: bool>(
     }
 }
 
+// With AVX-512 it took 1.05 to 1.15 times as long at 128 and 1,024 positions of Pythia-160m's width.
 wide! {
-    fn gradients(
+    avx2 fn gradients(
         given: &Given<'_>,
         place: [usize; 3],
         scratch: &mut Scratch,
