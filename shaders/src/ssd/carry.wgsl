@@ -1,6 +1,6 @@
 // Turns what each chunk adds into the state on entering it, {{ direction }}: one invocation a value of the state.
 @group(0) @binding(0) var<storage, read_write> states: array<f32>; // [B, chunks, H, P, N]
-@group(0) @binding(1) var<storage, read_write> steps: array<f32>;  // [B, L, H, 4]
+@group(0) @binding(1) var<storage, read_write> steps: array<Step>; // [B, L, H]
 @group(0) @binding(2) var<storage, read_write> last: array<f32>;   // [B, H, P, N]: the state at first, where given, and at last
 @group(0) @binding(3) var<storage, read_write> info: array<u32>;   // B, L, H, P * N, chunks, whether the first state is given
 
@@ -23,11 +23,11 @@ fn main(
   for (var i = 0u; i < chunks; i++) {
     let chunk = {{ chunk }};
     let end = min(chunk * 64u + 64u, len) - 1u;
-    let step = ((sample * len + end) * heads + head) * 4u;
+    let decay = steps[(sample * len + end) * heads + head].from_start;
     let at = ((sample * chunks + chunk) * heads + head) * area + number % area;
     let added = states[at];
     states[at] = state;
-    state = state * exp(steps[step] + steps[step + 1u]) + added;
+    state = state * decay + added;
   }
   last[number] = state;
 }

@@ -2,7 +2,7 @@
 @group(0) @binding(0) var<storage, read_write> pairs: array<f32>;   // [B, L, H, 2]: of step size, of exponent
 @group(0) @binding(1) var<storage, read_write> cells: array<f32>;   // [B, chunks, H, 2]: dd, before . after
 @group(0) @binding(2) var<storage, read_write> dots: array<f32>;    // [2, B, chunks, H, tiles, 64]
-@group(0) @binding(3) var<storage, read_write> steps: array<f32>;   // [B, L, H, 4]
+@group(0) @binding(3) var<storage, read_write> steps: array<Step>;  // [B, L, H]
 @group(0) @binding(4) var<storage, read_write> a: array<f32>;       // [H]
 @group(0) @binding(5) var<storage, read_write> ddt: array<f32>;     // [B, L, H]
 @group(0) @binding(6) var<storage, read_write> partial: array<f32>; // [B, chunks, 3, H]: da, dd, ddt_bias
@@ -31,29 +31,31 @@ fn main(
   let start = cell % chunks * 64u;
   let first = cell / chunks * len + start;
   let count = min(64u, len - start);
-  let end = ((first + count - 1u) * heads + head) * 4u;
+  let end = steps[(first + count - 1u) * heads + head];
   // A position's exponent lies between every earlier position of the chunk and the state after it.
   var through = 0.0;
   for (var t = 0u; t < count; t++) {
     let at = (first + t) * heads + head;
-    let decay = exp((steps[end] - steps[at * 4u]) + (steps[end + 1u] - steps[at * 4u + 1u]));
+    let step = steps[at];
+    let decay = exp((end.whole - step.whole) + (end.rest - step.rest));
     let reach = decay * dot_at((total + number) * info[4], t);
     ddt[at] = through + pairs[at * 2u + 1u];
     pairs[at * 2u] += reach;
-    through += steps[at * 4u + 2u] * reach;
+    through += step.delta * reach;
   }
   // And between the state before the chunk and every later position.
   let a_of_head = a[head];
-  through = exp(steps[end] + steps[end + 1u]) * cells[number * 2u + 1u];
+  through = end.from_start * cells[number * 2u + 1u];
   var da = 0.0;
   var dbias = 0.0;
   for (var i = 0u; i < count; i++) {
     let t = count - 1u - i;
     let at = (first + t) * heads + head;
-    through += exp(steps[at * 4u] + steps[at * 4u + 1u]) * dot_at(number * info[4], t);
+    let step = steps[at];
+    through += step.from_start * dot_at(number * info[4], t);
     let exponent = ddt[at] + through;
-    da += exponent * steps[at * 4u + 2u];
-    let value = (pairs[at * 2u] + a_of_head * exponent) * steps[at * 4u + 3u];
+    da += exponent * step.delta;
+    let value = (pairs[at * 2u] + a_of_head * exponent) * step.slope;
     ddt[at] = value;
     dbias += value;
   }

@@ -13,6 +13,12 @@ use crate::block_product::THREADS;
 use crate::column_sum;
 use crate::launch::{Kernel, SLICE_BYTES, contiguous, empty, samples};
 
+const PAIRS: &str = concat!(include_str!("position.wgsl"), include_str!("pairs.wgsl"));
+const EXPONENTS: &str = concat!(
+    include_str!("position.wgsl"),
+    include_str!("exponents.wgsl")
+);
+
 impl Sizes {
     /// As many samples at a time as every browser binds of the largest tensors between the kernels.
     fn slices(self) -> impl Iterator<Item = Range<usize>> {
@@ -28,10 +34,10 @@ impl Sizes {
 pub(super) fn forward(
     parts: Parts<CubeTensor>,
     initial_state: CubeTensor,
-    _given: bool,
+    given: bool,
     keep: bool,
 ) -> Forward<CubeTensor> {
-    let sizes = Sizes::of(&parts);
+    let sizes = Sizes::of(&parts, given);
     let (mut ys, mut lasts, mut kept) = (Vec::new(), Vec::new(), Vec::new());
     for range in sizes.slices() {
         let whole = range.len() == sizes.batch;
@@ -39,7 +45,7 @@ pub(super) fn forward(
             true => (parts.clone(), initial_state.clone()),
             false => (of_samples(&parts, &range), samples(&initial_state, &range)),
         };
-        let (y, last, states) = forward_slice(parts, state);
+        let (y, last, states) = forward_slice(parts, state, given);
         if whole {
             let kept = if keep { vec![states] } else { Vec::new() };
             return (y, last, kept);
@@ -69,14 +75,15 @@ fn of_samples(parts: &Parts<CubeTensor>, range: &Range<usize>) -> Parts<CubeTens
 fn forward_slice(
     parts: Parts<CubeTensor>,
     initial_state: CubeTensor,
+    given: bool,
 ) -> (CubeTensor, CubeTensor, CubeTensor) {
     let parts = parts.map(contiguous);
-    let sizes = Sizes::of(&parts);
+    let sizes = Sizes::of(&parts, given);
     let steps = sizes.steps(&parts);
     let scores = sizes.scores(&parts);
     // Overwritten with the last state.
-    let first = own(contiguous(initial_state));
-    let (states, last) = sizes.carry(&parts.b, &parts.x, &steps, Some(first), false);
+    let first = given.then(|| own(contiguous(initial_state)));
+    let (states, last) = sizes.carry(&parts.b, &parts.x, &steps, first, false);
     let y = sizes.output(
         [&scores, &parts.c, &states, &steps, &parts.x, &parts.d],
         false,
@@ -97,15 +104,19 @@ pub(super) fn own(tensor: CubeTensor) -> CubeTensor {
 pub(super) fn backward(
     parts: Parts<CubeTensor>,
     states: Vec<CubeTensor>,
+    given: bool,
     dy: CubeTensor,
 ) -> Parts<CubeTensor> {
-    let sizes = Sizes::of(&parts);
+    let sizes = Sizes::of(&parts, given);
     let gradients: Vec<_> = sizes
         .slices()
         .zip(states)
         .map(|(range, states)| match range.len() == sizes.batch {
-            true => backward_slice(parts.clone(), states, dy.clone()),
-            false => backward_slice(of_samples(&parts, &range), states, samples(&dy, &range)),
+            true => backward_slice(parts.clone(), states, given, dy.clone()),
+            false => {
+                let parts = of_samples(&parts, &range);
+                backward_slice(parts, states, given, samples(&dy, &range))
+            }
         })
         .collect();
     let join = |part: fn(&Parts<CubeTensor>) -> &CubeTensor| {
@@ -135,11 +146,12 @@ pub(super) fn backward(
 fn backward_slice(
     parts: Parts<CubeTensor>,
     states: CubeTensor,
+    given: bool,
     dy: CubeTensor,
 ) -> Parts<CubeTensor> {
     let parts = parts.map(contiguous);
     let dy = contiguous(dy);
-    let sizes = Sizes::of(&parts);
+    let sizes = Sizes::of(&parts, given);
     let Parts { x, a, b, c, d, .. } = &parts;
     let steps = sizes.steps(&parts);
     let scores = sizes.scores(&parts);
@@ -157,7 +169,7 @@ fn backward_slice(
     let pairs = empty(x, [sizes.batch, sizes.len, heads, 2]);
     let of_cells = empty(x, [cells, heads, 2]);
     let area = sizes.width * sizes.state;
-    Kernel::new("ssd pairs", include_str!("pairs.wgsl"), CHUNK as u32)
+    Kernel::new("ssd pairs", PAIRS, CHUNK as u32)
         .workgroup_memory(2080 * 4 + 64 * 8)
         .launch(
             &[
@@ -168,7 +180,7 @@ fn backward_slice(
         );
     let ddt = empty(x, [sizes.batch, sizes.len, heads]);
     let partial = empty(x, [cells, 3 * heads]);
-    Kernel::new("ssd exponents", include_str!("exponents.wgsl"), THREADS).launch(
+    Kernel::new("ssd exponents", EXPONENTS, THREADS).launch(
         &[&pairs, &of_cells, &dots, &steps, a, &ddt, &partial],
         &[sizes.batch, sizes.len, heads, chunks, tiles].map(|size| size as u32),
         (cells * heads).div_ceil(THREADS as usize),

@@ -201,10 +201,12 @@ struct Sizes {
     width: usize,
     groups: usize,
     state: usize,
+    /// Whether a state comes in before the first position.
+    given: bool,
 }
 
 impl Sizes {
-    fn of<T: burn::backend::TensorMetadata>(parts: &Parts<T>) -> Self {
+    fn of<T: burn::backend::TensorMetadata>(parts: &Parts<T>, given: bool) -> Self {
         let (x, b) = (parts.x.shape(), parts.b.shape());
         Self {
             batch: x[0],
@@ -213,6 +215,7 @@ impl Sizes {
             width: x[3],
             groups: b[2],
             state: b[3],
+            given,
         }
     }
 
@@ -258,10 +261,11 @@ pub trait SsdPasses: SsdOps {
         keep: bool,
     ) -> Forward<FloatTensor<Self>>;
 
-    /// The gradients of `parts` from that of y; `states` as [`SsdPasses::ssd_forward`] kept them.
+    /// The gradients of `parts` from that of y; `states` as [`SsdPasses::ssd_forward`] kept them, `given` as it was told.
     fn ssd_backward(
         parts: Parts<FloatTensor<Self>>,
         states: Vec<FloatTensor<Self>>,
+        given: bool,
         dy: FloatTensor<Self>,
     ) -> Parts<FloatTensor<Self>>;
 }
@@ -307,9 +311,10 @@ macro_rules! passes {
             fn ssd_backward(
                 parts: Parts<FloatTensor<Self>>,
                 states: Vec<FloatTensor<Self>>,
+                given: bool,
                 dy: FloatTensor<Self>,
             ) -> Parts<FloatTensor<Self>> {
-                $module::backward(parts, states, dy)
+                $module::backward(parts, states, given, dy)
             }
         }
     };
@@ -322,8 +327,12 @@ passes!(Flex, cpu);
 struct SsdStep;
 
 impl<B: SsdPasses> Backward<B, 7> for SsdStep {
-    /// The inputs and the states before each chunk.
-    type State = (Parts<B::FloatTensorPrimitive>, Vec<B::FloatTensorPrimitive>);
+    /// The inputs, the states before each chunk, and whether one was given before the first.
+    type State = (
+        Parts<B::FloatTensorPrimitive>,
+        Vec<B::FloatTensorPrimitive>,
+        bool,
+    );
 
     fn backward(
         self,
@@ -333,8 +342,8 @@ impl<B: SsdPasses> Backward<B, 7> for SsdStep {
     ) {
         let nodes = ops.parents;
         let dy = grads.consume::<B>(&ops.node);
-        let (parts, states) = ops.state;
-        let gradients = B::ssd_backward(parts, states, dy).into_array();
+        let (parts, states, given) = ops.state;
+        let gradients = B::ssd_backward(parts, states, given, dy).into_array();
         for (node, gradient) in nodes.into_iter().zip(gradients) {
             if let Some(node) = node {
                 grads.register::<B>(node.id, gradient);
@@ -378,7 +387,7 @@ impl<B: SsdPasses, C: CheckpointStrategy> SsdOps for Autodiff<B, C> {
         let (y, state) = match SsdStep.prepare::<C>(nodes).compute_bound().stateful() {
             OpsKind::Tracked(prep) => {
                 let (y, state, states) = B::ssd_forward(parts.clone(), initial_state, given, true);
-                (prep.finish((parts, states), y), state)
+                (prep.finish((parts, states, given), y), state)
             }
             OpsKind::UnTracked(prep) => {
                 let (y, state, _) = B::ssd_forward(parts, initial_state, given, false);

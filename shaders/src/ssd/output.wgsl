@@ -2,7 +2,7 @@
 @group(0) @binding(0) var<storage, read_write> scores: array<f32>;  // [B, chunks, G, 64, 64]: c_t . b_u
 @group(0) @binding(1) var<storage, read_write> vectors: array<f32>; // [B, L, G, N]
 @group(0) @binding(2) var<storage, read_write> states: array<f32>;  // [B, chunks, H, P, N]
-@group(0) @binding(3) var<storage, read_write> steps: array<f32>;   // [B, L, H, 4]
+@group(0) @binding(3) var<storage, read_write> steps: array<Step>;  // [B, L, H]
 @group(0) @binding(4) var<storage, read_write> rows: array<f32>;    // [B, L, H, P]
 @group(0) @binding(5) var<storage, read_write> d: array<f32>;       // [H]
 @group(0) @binding(6) var<storage, read_write> result: array<f32>;  // [B, L, H, P]

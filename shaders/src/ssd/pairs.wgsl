@@ -2,7 +2,7 @@
 // chunk of a head, an invocation a position. Sums of pairs, no differences of sums: nothing cancels.
 @group(0) @binding(0) var<storage, read_write> products: array<f32>; // [B, chunks, H, 64, 64]: dy_t . x_u times decay
 @group(0) @binding(1) var<storage, read_write> scores: array<f32>;   // [B, chunks, G, 64, 64]: c_t . b_u
-@group(0) @binding(2) var<storage, read_write> steps: array<f32>;    // [B, L, H, 4]
+@group(0) @binding(2) var<storage, read_write> steps: array<Step>;   // [B, L, H]
 @group(0) @binding(3) var<storage, read_write> before: array<f32>;   // [B, chunks, H, P, N]: states before the chunks
 @group(0) @binding(4) var<storage, read_write> after: array<f32>;    // [B, chunks, H, P, N]: gradients of those after them
 @group(0) @binding(5) var<storage, read_write> pairs: array<f32>;    // [B, L, H, 2]: of step size, of exponent
@@ -36,7 +36,7 @@ fn main(
   let of_head = own * 4096u + u;
   let of_group = (cell * info[3] + head / (heads / info[3])) * 4096u + u;
   var delta = 0.0;
-  if (u < count) { delta = steps[((first + u) * heads + head) * 4u + 2u]; }
+  if (u < count) { delta = steps[(first + u) * heads + head].delta; }
   var sum = 0.0;
   for (var block = 0u; block < 2u; block++) {
     let base = 32u - 32u * block;

@@ -1,6 +1,6 @@
 // The plan of a workgroup of a product over the chunks of heads or groups ({{ owners }}). Behind it comes block_product.
 
-// B, L, H, P, G, N, chunks, workgroups, tiles down, tiles right
+// B, L, H, P, G, N, chunks, workgroups, tiles down, tiles right, whether there is a state before the first chunk
 @group(0) @binding({{ info }}) var<storage, read_write> info: array<u32>;
 
 struct Plan {
@@ -40,6 +40,7 @@ fn make_plan(number: u32) -> Plan {
   let start = cell % chunks * 64u;
   let count = min(64u, len - start);
   let owner = number / tiles % owners;
+  let empty = {{ empty }}; // whether the chunk's state is of zeros, or nobody asks for it
   return Plan(
     1u,
     {{ terms_0 }},

@@ -15,6 +15,8 @@ const DOTS_MEMORY: usize = 512 * 4;
 /// WGSL of softplus and its derivative.
 pub(super) const SOFTPLUS: &str = include_str!("softplus.wgsl");
 
+const STEPS: &str = concat!(include_str!("position.wgsl"), include_str!("steps.wgsl"));
+const CARRY: &str = concat!(include_str!("position.wgsl"), include_str!("carry.wgsl"));
 const SCORES: &str = concat!(
     include_str!("plan.wgsl"),
     include_str!("rows.wgsl"),
@@ -22,6 +24,7 @@ const SCORES: &str = concat!(
     include_str!("../block_product/product.wgsl")
 );
 const PRODUCTS: &str = concat!(
+    include_str!("position.wgsl"),
     include_str!("plan.wgsl"),
     include_str!("rows.wgsl"),
     include_str!("write.wgsl"),
@@ -29,6 +32,7 @@ const PRODUCTS: &str = concat!(
     include_str!("../block_product/product.wgsl")
 );
 const STATES: &str = concat!(
+    include_str!("position.wgsl"),
     include_str!("plan.wgsl"),
     include_str!("states.wgsl"),
     include_str!("write.wgsl"),
@@ -36,6 +40,7 @@ const STATES: &str = concat!(
     include_str!("../block_product/product.wgsl")
 );
 const OUTPUT: &str = concat!(
+    include_str!("position.wgsl"),
     include_str!("plan.wgsl"),
     include_str!("output.wgsl"),
     include_str!("write.wgsl"),
@@ -43,6 +48,7 @@ const OUTPUT: &str = concat!(
     include_str!("../block_product/product.wgsl")
 );
 const VECTORS: &str = concat!(
+    include_str!("position.wgsl"),
     include_str!("plan.wgsl"),
     include_str!("vectors.wgsl"),
     include_str!("write.wgsl"),
@@ -63,7 +69,18 @@ struct Over<'a> {
     terms: [&'a str; 2],
     rows: &'a str,
     columns: &'a str,
+    /// Which chunks are `empty`, a name that the terms may use.
+    empty: &'a str,
 }
+
+/// No chunk is empty.
+const NEVER: &str = "false";
+/// Nothing comes into the first chunk, unless a state was given.
+const NOTHING_BEFORE: &str = "start == 0u && info[10] == 0u";
+/// No gradient comes into the last chunk, because none flows through the final state.
+const NOTHING_AFTER: &str = "start + count == len";
+/// No gradient of what was before the first chunk is asked for.
+const NOT_ASKED: &str = "start == 0u";
 
 impl Over<'_> {
     fn kernel(&self, name: &'static str, template: &'static str, along: [Along; 2]) -> Kernel {
@@ -78,6 +95,7 @@ impl Over<'_> {
             .set("terms_1", self.terms[1])
             .set("rows", self.rows)
             .set("columns", self.columns)
+            .set("empty", self.empty)
     }
 }
 
@@ -107,6 +125,7 @@ impl Sizes {
             workgroups,
             down,
             right,
+            usize::from(self.given),
         ]
         .map(|size| size as u32);
         kernel
@@ -120,11 +139,11 @@ impl Sizes {
         [self.batch, chunks, self.heads, self.width, self.state]
     }
 
-    /// `[B, L, H, 4]`: see steps.wgsl.
+    /// `[B, L, H, 6]`: see position.wgsl.
     pub(super) fn steps(self, parts: &Parts<CubeTensor>) -> CubeTensor {
-        let steps = empty(&parts.dt, [self.batch, self.len, self.heads, 4]);
+        let steps = empty(&parts.dt, [self.batch, self.len, self.heads, 6]);
         let values = self.batch * self.chunks() * self.heads;
-        Kernel::new("ssd steps", include_str!("steps.wgsl"), THREADS)
+        Kernel::new("ssd steps", STEPS, THREADS)
             .set("softplus", SOFTPLUS)
             .set("least", format!("{LEAST_EXPONENT:?}"))
             .launch(
@@ -144,6 +163,7 @@ impl Sizes {
             terms: ["state", NONE],
             rows: "count",
             columns: "count",
+            empty: NEVER,
         };
         let kernel = over
             .kernel("ssd scores", SCORES, [Along::Terms; 2])
@@ -171,6 +191,7 @@ impl Sizes {
             terms: ["width", NONE],
             rows: "count",
             columns: "count",
+            empty: NEVER,
         };
         let kernel = over
             .kernel("ssd products", PRODUCTS, [Along::Terms; 2])
@@ -179,7 +200,7 @@ impl Sizes {
             .set("own", "p.heads")
             .set(
                 "bind_steps",
-                "@group(0) @binding(3) var<storage, read_write> steps: array<f32>; // [B, L, H, 4]",
+                "@group(0) @binding(3) var<storage, read_write> steps: array<Step>; // [B, L, H]",
             )
             // The smaller position first: above the diagonal the exponent would be positive.
             .set(
@@ -192,7 +213,7 @@ impl Sizes {
     }
 
     /// What each chunk adds to a state, then the states on entering the chunks, and what is left at last: for the scan itself
-    /// or, `backward`, for its gradient.
+    /// or, `backward`, for its gradient, of which only the states are of use.
     pub(super) fn carry(
         self,
         vectors: &CubeTensor,
@@ -202,24 +223,27 @@ impl Sizes {
         backward: bool,
     ) -> (CubeTensor, CubeTensor) {
         let states = empty(rows, self.states());
-        let (weight, chunk, direction) = if backward {
+        let (weight, chunk, direction, empty_chunks) = if backward {
             (
                 "from_start(p, p.owner, t)",
                 "chunks - 1u - i",
                 "the last chunk first",
+                NOT_ASKED,
             )
         } else {
             (
-                "to_end(p, p.owner, t) * delta(p, p.owner, t)",
+                "to_state(p, p.owner, t)",
                 "i",
                 "the first chunk first",
+                NEVER,
             )
         };
         let over = Over {
             owners: "heads",
-            terms: ["count", NONE],
+            terms: ["select(count, 0u, empty)", NONE],
             rows: "width",
             columns: "state",
+            empty: empty_chunks,
         };
         let kernel = over
             .kernel("ssd states", STATES, [Along::Results; 2])
@@ -238,7 +262,7 @@ impl Sizes {
             self.chunks(),
             usize::from(given),
         ];
-        Kernel::new("ssd carry", include_str!("carry.wgsl"), THREADS)
+        Kernel::new("ssd carry", CARRY, THREADS)
             .set("chunk", chunk)
             .set("direction", direction)
             .launch(
@@ -253,21 +277,29 @@ impl Sizes {
     pub(super) fn output(self, buffers: [&CubeTensor; 6], backward: bool) -> CubeTensor {
         let [scores, vectors, states, steps, rows, d] = buffers;
         let result = empty(rows, rows.meta.shape().clone());
-        let (what, t, u, weight) = if backward {
+        let (what, t, u, weight, empty) = if backward {
             (
                 "dx",
                 "term",
                 "row",
-                "to_end(p, p.owner, row) * delta(p, p.owner, row)",
+                "to_state(p, p.owner, row)",
+                NOTHING_AFTER,
             )
         } else {
-            ("y", "row", "term", "from_start(p, p.owner, row)")
+            (
+                "y",
+                "row",
+                "term",
+                "from_start(p, p.owner, row)",
+                NOTHING_BEFORE,
+            )
         };
         let over = Over {
             owners: "heads",
-            terms: ["count", "state"],
+            terms: ["count", "select(state, 0u, empty)"],
             rows: "count",
             columns: "width",
+            empty,
         };
         let kernel = over
             .kernel("ssd output", OUTPUT, [Along::Terms, Along::Results])
@@ -284,21 +316,32 @@ impl Sizes {
     pub(super) fn vectors(self, buffers: [&CubeTensor; 5], inner: bool) -> CubeTensor {
         let [products, vectors, states, steps, rows] = buffers;
         let result = empty(vectors, vectors.meta.shape().clone());
-        let (what, t, u, weight) = if inner {
+        let (what, t, u, weight, empty) = if inner {
             (
                 "db",
                 "other",
                 "row",
-                "to_end(p, head, row) * delta(p, head, row)",
+                "to_state(p, head, row)",
+                NOTHING_AFTER,
             )
         } else {
-            ("dc", "row", "other", "from_start(p, head, row)")
+            (
+                "dc",
+                "row",
+                "other",
+                "from_start(p, head, row)",
+                NOTHING_BEFORE,
+            )
         };
         let over = Over {
             owners: "groups",
-            terms: ["heads / groups * 64u", "heads / groups * width"],
+            terms: [
+                "heads / groups * 64u",
+                "select(heads / groups * width, 0u, empty)",
+            ],
             rows: "count",
             columns: "state",
+            empty,
         };
         let kernel = over
             .kernel("ssd vectors", VECTORS, [Along::Terms, Along::Results])
@@ -319,9 +362,10 @@ impl Sizes {
         ];
         let over = Over {
             owners: "heads",
-            terms: ["width", NONE],
+            terms: ["select(width, 0u, empty)", NONE],
             rows: "count",
             columns: "state",
+            empty: [NOTHING_BEFORE, NOTHING_AFTER][which],
         };
         let kernel = over
             .kernel("ssd dots", DOTS, [Along::Terms, Along::Results])

@@ -1,7 +1,7 @@
 // What a chunk adds to the state: sum over its positions of weight[t] rows[t] vectors[t]^T.
 @group(0) @binding(0) var<storage, read_write> vectors: array<f32>; // [B, L, G, N]
 @group(0) @binding(1) var<storage, read_write> rows: array<f32>;    // [B, L, H, P]
-@group(0) @binding(2) var<storage, read_write> steps: array<f32>;   // [B, L, H, 4]
+@group(0) @binding(2) var<storage, read_write> steps: array<Step>;  // [B, L, H]
 @group(0) @binding(3) var<storage, read_write> result: array<f32>;  // [B, chunks, H, P, N]
 
 fn left_0(row: u32, term: u32, p: Plan) -> f32 {

@@ -1,9 +1,8 @@
-// Step sizes and summed exponents: one invocation a head of a chunk.
+// Step sizes, summed exponents and decays: one invocation a head of a chunk.
 @group(0) @binding(0) var<storage, read_write> dt: array<f32>;      // [B, L, H]
 @group(0) @binding(1) var<storage, read_write> a: array<f32>;       // [H]
 @group(0) @binding(2) var<storage, read_write> dt_bias: array<f32>; // [H]
-// [B, L, H, 4]: exponent since the start of the chunk, whole sixteenths; its rest; step size; its derivative
-@group(0) @binding(3) var<storage, read_write> steps: array<f32>;
+@group(0) @binding(3) var<storage, read_write> steps: array<Step>;  // [B, L, H]
 @group(0) @binding(4) var<storage, read_write> info: array<u32>;    // B, L, H, chunks
 
 {{ softplus }}
@@ -24,7 +23,8 @@ fn main(
   let sample = number / (heads * chunks);
   var whole = 0.0;
   var rest = 0.0;
-  for (var t = first; t < min(first + 64u, len); t++) {
+  let end = min(first + 64u, len);
+  for (var t = first; t < end; t++) {
     let at = (sample * len + t) * heads + head;
     let raw = dt[at] + dt_bias[head];
     let delta = softplus(raw);
@@ -33,9 +33,11 @@ fn main(
     let step = round(exponent * 16.0) / 16.0;
     whole += step;
     rest += exponent - step;
-    steps[at * 4u] = whole;
-    steps[at * 4u + 1u] = rest;
-    steps[at * 4u + 2u] = delta;
-    steps[at * 4u + 3u] = sigmoid(raw);
+    steps[at] = Step(whole, rest, delta, sigmoid(raw), exp(whole + rest), 0.0);
+  }
+  for (var t = first; t < end; t++) {
+    let at = (sample * len + t) * heads + head;
+    let step = steps[at];
+    steps[at].to_state = exp((whole - step.whole) + (rest - step.rest)) * step.delta;
   }
 }

@@ -89,11 +89,12 @@ struct Results<'a> {
 pub(in crate::ssd) fn backward(
     parts: Parts<FlexTensor>,
     states: Vec<FlexTensor>,
+    given: bool,
     dy: FlexTensor,
 ) -> Parts<FlexTensor> {
     let parts = parts.map(contiguous);
     let dy = contiguous(dy);
-    let sizes = Sizes::of(&parts);
+    let sizes = Sizes::of(&parts, given);
     let Sizes {
         batch,
         len,
@@ -101,6 +102,7 @@ pub(in crate::ssd) fn backward(
         width,
         groups,
         state,
+        ..
     } = sizes;
     let values = slices(&parts);
     let (states, dy) = (states[0].storage::<f32>(), dy.storage::<f32>());
@@ -184,8 +186,8 @@ pub(in crate::ssd) fn backward(
     }
 }
 
-/// One chunk of a head backwards. `carried` is the gradient of the state after the chunk, then of that before it; `at_group`
-/// where the chunk starts in db and dc, to which it adds when `add`.
+/// One chunk of a head backwards. `carried` is the gradient of the state after the chunk, then, unless it is the first, of that before it;
+/// `at_group` where the chunk starts in db and dc, to which it adds when `add`.
 #[allow(clippy::too_many_arguments)] // One loop body, taken out of two loops.
 fn back(
     place: Place,
@@ -250,49 +252,50 @@ fn back(
     dc.set_product(products, b, 1.0, add);
     db.set_product(products.transposed(), c, 1.0, add);
 
-    // What went into the state after the chunk.
+    // What went into the state after the chunk, which nobody reads behind the last one.
     let (at, stride) = (place.at_head(), heads * width);
-    let adjoint = whole(carried, [width, state]);
-    whole_mut(rows, [count, width]).set_product(b, adjoint.transposed(), 1.0, false);
-    let mut through = 0.0;
-    for u in 0..count {
-        let row = &rows[u * width..][..width];
-        let reach = steps.to_end[u] * dot(&values.x[at + u * stride..][..width], row);
-        // The exponents of later positions of the chunk lie between u and its end.
-        dexponent[u] += through;
-        through += steps.delta[u] * reach;
-        dstep[u] += reach;
-        let factor = steps.to_end[u] * steps.delta[u];
-        for (dx, &value) in dx.row(u).iter_mut().zip(row) {
-            *dx += factor * value;
+    if place.chunk + 1 < place.sizes.chunks() {
+        let adjoint = whole(carried, [width, state]);
+        whole_mut(rows, [count, width]).set_product(b, adjoint.transposed(), 1.0, false);
+        let mut through = 0.0;
+        for u in 0..count {
+            let row = &rows[u * width..][..width];
+            let reach = steps.to_end[u] * dot(&values.x[at + u * stride..][..width], row);
+            // The exponents of later positions of the chunk lie between u and its end.
+            dexponent[u] += through;
+            through += steps.delta[u] * reach;
+            dstep[u] += reach;
+            let factor = steps.to_end[u] * steps.delta[u];
+            for (dx, &value) in dx.row(u).iter_mut().zip(row) {
+                *dx += factor * value;
+            }
+        }
+        let factors: [f32; CHUNK] = std::array::from_fn(|u| steps.to_end[u] * steps.delta[u]);
+        let weighed = scaled(values.x, [at, stride, width], &factors[..count], rows);
+        db.set_product(weighed, adjoint, 1.0, true);
+    }
+
+    // What came from the state before it: nothing where there is none.
+    if place.chunk > 0 || place.sizes.given {
+        let before_state = whole(before, [width, state]);
+        whole_mut(rows, [count, width]).set_product(c, before_state.transposed(), 1.0, false);
+        let factors = &steps.from_start[..count];
+        let weighed = scaled(dy, [at, stride, width], factors, more_rows);
+        dc.set_product(weighed, before_state, 1.0, true);
+        let mut through = steps.total() * dot(before, carried);
+        for t in (0..count).rev() {
+            let [weighed, row] = [&*more_rows, &*rows].map(|rows| &rows[t * width..][..width]);
+            through += dot(weighed, row);
+            dexponent[t] += through;
         }
     }
-    let factors: [f32; CHUNK] = std::array::from_fn(|u| steps.to_end[u] * steps.delta[u]);
-    let weighed = scaled(values.x, [at, stride, width], &factors[..count], rows);
-    db.set_product(weighed, adjoint, 1.0, true);
-
-    // What came from the state before it.
-    let before_state = whole(before, [width, state]);
-    whole_mut(rows, [count, width]).set_product(c, before_state.transposed(), 1.0, false);
-    let weighed = scaled(
-        dy,
-        [at, stride, width],
-        &steps.from_start[..count],
-        more_rows,
-    );
-    dc.set_product(weighed, before_state, 1.0, true);
-    let mut through = steps.total() * dot(before, carried);
-    for t in (0..count).rev() {
-        through += dot(
-            &more_rows[t * width..][..width],
-            &rows[t * width..][..width],
-        );
-        dexponent[t] += through;
+    // No gradient of a given state is asked for.
+    if place.chunk > 0 {
+        let decay = steps.total();
+        carried.iter_mut().for_each(|value| *value *= decay);
+        let weighed = whole(more_rows, [count, width]);
+        whole_mut(carried, [width, state]).set_product(weighed.transposed(), c, 1.0, true);
     }
-    let decay = steps.total();
-    carried.iter_mut().for_each(|value| *value *= decay);
-    let weighed = whole(more_rows, [count, width]);
-    whole_mut(carried, [width, state]).set_product(weighed.transposed(), c, 1.0, true);
 
     for t in 0..count {
         *da += dexponent[t] * steps.delta[t];

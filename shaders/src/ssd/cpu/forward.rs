@@ -37,7 +37,7 @@ pub(in crate::ssd) fn forward(
 ) -> Forward<FlexTensor> {
     let parts = parts.map(contiguous);
     let initial_state = contiguous(initial_state);
-    let sizes = Sizes::of(&parts);
+    let sizes = Sizes::of(&parts, given);
     let Sizes {
         batch,
         len,
