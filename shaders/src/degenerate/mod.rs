@@ -1,17 +1,19 @@
 //! What the operators over sequences and their steps make of a batch without samples, of sequences without positions, of tensors of
-//! another type than f32, and (`misfits`) of shapes that do not fit together.
+//! another type than f32, of their gradients then (`gradients`), and (`misfits`) of shapes that do not fit together.
 
+mod gradients;
 mod misfits;
 
-use burn::tensor::{DType, Device, Tensor, TensorData};
+use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 
 use crate::gradcheck::{places, values};
 use crate::selective_scan::{ScanInput, ScanStepInput};
 use crate::tolerance::relative_rms;
 use crate::{
-    Lengths, SsdInput, causal_conv1d, causal_conv1d_step, gated_rmsnorm, gelu, layer_norm, linear,
-    linear_attention, linear_attention_step, linformer_attention, reverse_padded, rotary,
-    selective_scan, selective_scan_step, softmax_attention, softmax_attention_step, ssd, ssd_step,
+    AdamWStep, Lengths, SsdInput, adamw_step, causal_conv1d, causal_conv1d_step, conv1d, ctc_loss,
+    embedding, gated_rmsnorm, gelu, layer_norm, linear, linear_attention, linear_attention_step,
+    linformer_attention, reverse_padded, rotary, selective_scan, selective_scan_step,
+    softmax_attention, softmax_attention_step, ssd, ssd_step, sum_of_squares,
 };
 
 /// Shape, type and values of a result.
@@ -179,6 +181,48 @@ fn no_samples_and_no_positions_give_empty_results_and_zero_states() {
                 place.name
             );
         }
+    }
+}
+
+#[test]
+fn what_is_no_sequence_takes_empty_tensors_too() {
+    for place in places() {
+        let make = Make {
+            device: &place.device,
+            dtype: DType::F32,
+        };
+        let on = place.name;
+        let frames = conv1d(
+            make.tensor([0, 9, 2], 1),
+            make.tensor([1, 6, 5], 2),
+            None,
+            2,
+        );
+        assert_eq!(frames.dims(), [0, 4, 5], "{on}");
+        for (batch, len) in [(0, 3), (2, 0)] {
+            let ids = Tensor::<2, Int>::zeros([batch, len], (&place.device, DType::I32));
+            let rows = embedding(make.tensor([7, 4], 3), ids);
+            assert_eq!(read(rows).0, [batch, len, 4], "{on}");
+        }
+        let none = ctc_loss(make.tensor([0, 4, 5], 4), &Lengths::new(vec![]), &[], 0);
+        assert_eq!(read(none).0, [0], "{on}");
+        // Of no frame the empty target is certain, and every other one impossible.
+        let targets = [vec![], vec![1]];
+        let losses = ctc_loss(make.tensor([2, 0, 5], 5), &Lengths::full(2, 0), &targets, 0);
+        assert_eq!(read(losses).2, [0.0, f64::INFINITY], "{on}");
+        let step = AdamWStep {
+            lr: 1e-2,
+            beta1: 0.9,
+            beta2: 0.999,
+            eps: 1e-8,
+            weight_decay: 0.01,
+            step: 3,
+        };
+        let [param, grad, m, v] = [(); 4].map(|()| make.tensor([0, 3], 6));
+        let (param, m, v) = adamw_step(param, grad, m, v, step);
+        assert_eq!([param, m, v].map(|x| x.dims()), [[0, 3]; 3], "{on}");
+        let sum = sum_of_squares(make.tensor([0, 3], 7));
+        assert_eq!(read(sum).2, [0.0], "{on}");
     }
 }
 

@@ -13,7 +13,9 @@ pub fn linear<const D: usize>(
     let rows = dims[..D - 1].iter().product();
     if rows == 0 {
         dims[D - 1] = width_out;
-        return Tensor::zeros(dims, (&x.device(), x.dtype()));
+        // Added to what is left of x, so that it belongs to the graph.
+        let none = Tensor::zeros(dims, (&x.device(), x.dtype()));
+        return x.sum_dim(D - 1) + none;
     }
     let product = x.reshape([rows, width_in]).matmul(weight.transpose());
     dims[D - 1] = width_out;

@@ -30,18 +30,24 @@ impl Operator for LinearAttention {
     fn run(&self, size: &Size, mut given: Given) -> Results {
         let lengths = Lengths::full(size.batch, size.len);
         let [q, k, v] = std::array::from_fn(|_| given.take::<4>());
-        row(linear_attention(q, k, v, &lengths, size.model.causal).y)
+        let out = linear_attention(q, k, v, &lengths, size.model.causal);
+        match size.model.causal {
+            // The chunked plain form gives no sums.
+            true => row(out.y),
+            false => row(out.y).and(out.kv).and(out.z),
+        }
     }
 
     // In chunks where causal: the other plain form holds a value a pair of positions.
     fn reference(&self, size: &Size, mut given: Given) -> Results {
         let lengths = Lengths::full(size.batch, size.len);
         let [q, k, v] = std::array::from_fn(|_| given.take::<4>());
-        row(if size.model.causal {
-            reference::linear_attention_chunked(q, k, v, &lengths)
+        if size.model.causal {
+            row(reference::linear_attention_chunked(q, k, v, &lengths))
         } else {
-            reference::linear_attention(q, k, v, &lengths, false).y
-        })
+            let out = reference::linear_attention(q, k, v, &lengths, false);
+            row(out.y).and(out.kv).and(out.z)
+        }
     }
 
     /// Reads Q, K, V, writes y (the sums at the end not counted). As a recurrence: for each position and head a product of key and
