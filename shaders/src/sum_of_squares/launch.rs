@@ -1,5 +1,5 @@
 //! Sum of squares on the GPU: blocks, then blocks of their sums, without atomics on floats, which WebGPU does not have and which
-//! would give another last digit every time.
+//! may give another last digit every time.
 
 use burn_cubecl::tensor::CubeTensor;
 
