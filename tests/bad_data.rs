@@ -329,10 +329,13 @@ fn choices_of_the_environment_that_there_are_not() {
     for (variable, value, expected) in [
         ("CALDERA_TUNING", "fast", "hardware or software"),
         ("CALDERA_PRODUCT", "Burn", "tiled or burn"),
+        ("CALDERA_SIMD", "sse", "baseline or avx2 or avx512"),
     ] {
         let mut command = command(["check", text(&fixtures()), "--device", "cpu"]);
         command.env(variable, value);
-        finished(command).refused(&[variable, &format!("`{value}`"), expected]);
+        let run = finished(command);
+        run.refused(&[variable, &format!("`{value}`"), expected]);
+        assert_eq!(run.code, Some(2), "{run}");
     }
 }
 

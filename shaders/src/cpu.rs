@@ -1,4 +1,4 @@
-//! What the CPU twins share: contiguous values of a `flex` tensor, blocks of work over the cores, AVX2 where there is one.
+//! What the CPU twins share: contiguous values of a `flex` tensor, blocks of work over the cores, loops for wide vectors.
 
 use burn::tensor::{Bytes, DType, Shape};
 use burn_flex::{FlexTensor, Layout};
@@ -112,17 +112,8 @@ pub(crate) fn exp_negative<const FMA: bool>(y: f32) -> f32 {
     p * scale
 }
 
-/// Whether the processor has the parts of AVX-512 that [`wide`] compiles for.
-#[cfg(target_arch = "x86_64")]
-pub(crate) fn has_avx512() -> bool {
-    is_x86_feature_detected!("avx512f")
-        && is_x86_feature_detected!("avx512vl")
-        && is_x86_feature_detected!("avx512dq")
-        && is_x86_feature_detected!("avx512bw")
-}
-
-/// Defines `fn name(..)` that calls `body::<true>` compiled for AVX-512, or for AVX2 and FMA, on machines that have them, and
-/// `body::<false>` compiled for the baseline elsewhere. `body` must be `#[inline(always)]`.
+/// Defines `fn name(..)` that calls `body::<true>` compiled for AVX-512, or for AVX2 and FMA, where they are
+/// [selected](crate::simd::Simd::select), and `body::<false>` compiled for the baseline elsewhere. `body` must be `#[inline(always)]`.
 ///
 /// `wide!(avx2 fn ..)` leaves AVX-512 out, for a body that is slower with it.
 macro_rules! wide {
@@ -140,18 +131,20 @@ macro_rules! wide {
                 fn wide($($arg: $ty),*) $(-> $result)? {
                     $body::<true>($($arg),*)
                 }
-                if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-                    if $avx512 && $crate::cpu::has_avx512() {
-                        // SAFETY: all of its features have just been found.
-                        return unsafe { widest($($arg),*) };
-                    }
-                    // SAFETY: both features have just been found.
+                let simd = $crate::simd::Simd::select();
+                if $avx512 && simd == $crate::simd::Simd::Avx512 {
+                    // SAFETY: it is selected only where all of its features are found, and AVX2's.
+                    return unsafe { widest($($arg),*) };
+                }
+                if simd >= $crate::simd::Simd::Avx2 {
+                    // SAFETY: it is selected only where both features are found.
                     return unsafe { wide($($arg),*) };
                 }
             }
             $body::<false>($($arg),*)
         }
     };
+    (@define $($function:tt)*) => { compile_error!("wide! expects `fn name(argument: type, ..) -> result => body`"); };
     ($($function:tt)*) => { wide! { @define true, $($function)* } };
 }
 pub(crate) use wide;

@@ -1,6 +1,7 @@
 //! Choices that variables of the environment force, and what becomes of a name that is none of them.
 
 use crate::linear::Product;
+use crate::simd::Simd;
 use crate::tuning::Tuning;
 
 /// A variable of the environment names what there is not.
@@ -56,6 +57,7 @@ fn choose<T: Copy>(
 pub fn check_environment() -> Result<(), UnknownChoice> {
     Tuning::named()?;
     Product::named()?;
+    Simd::named()?;
     Ok(())
 }
 

@@ -9,7 +9,8 @@
 //! * `block_product`: the tiled product that the kernels over chunks and samples are written around,
 //! * [`sixteen_bit`]: weights of 16-bit floats, how kernels read them and how they are widened,
 //! * [`tuning`]: what kind of adapter the kernels are laid out for, and the switch that forces one,
-//! * [`environment`]: the variables that force a choice,
+//! * [`simd`]: which vector instructions the CPU twins take, and the switch that forbids the wider ones,
+//! * [`environment`]: what becomes of a switch that names what there is not,
 //! * [`tolerance`], [`fixture`], [`cases`]: comparison with numerical reference cases, natively and in a browser,
 //! * [`twins`]: every operator on a device against the same on the CPU, natively and in a browser.
 
@@ -47,6 +48,7 @@ mod ratios;
 pub mod reverse_padded;
 pub mod rotary;
 pub mod selective_scan;
+pub mod simd;
 pub mod sixteen_bit;
 pub mod softmax_attention;
 pub mod ssd;

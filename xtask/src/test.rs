@@ -8,9 +8,10 @@ use crate::{packages, page, process, report::Report, tools, tools::Tools, worksp
 /// Where proptest looks for the seed of its cases; set it to another number to try others.
 const PROPERTY_SEED: &str = "PROPTEST_RNG_SEED";
 
-/// Layout of kernels and product of matrices; see `shaders/src/tuning.rs` and `shaders/src/linear/select.rs`.
+/// Layout of kernels, product of matrices and instructions of the twins; see `tuning.rs`, `linear/select.rs` and `simd.rs` in `shaders/src`.
 const TUNING: &str = "CALDERA_TUNING";
 const PRODUCT: &str = "CALDERA_PRODUCT";
+const SIMD: &str = "CALDERA_SIMD";
 
 #[derive(clap::Args)]
 pub struct Arguments {
@@ -53,7 +54,8 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
         test.arg("--no-fail-fast")
             .args(more)
             .env_remove(TUNING)
-            .env_remove(PRODUCT);
+            .env_remove(PRODUCT)
+            .env_remove(SIMD);
         // The same cases every time, so that a failure is the commit's and not the day's.
         if std::env::var_os(PROPERTY_SEED).is_none() {
             test.env(PROPERTY_SEED, "1");
@@ -95,10 +97,11 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
             step.run(&mut tests(&[]))?;
             Ok(String::new())
         });
-        // The layout and the product that a card in a browser gets, on whatever adapter there is.
+        // The layout and the product that a card in a browser gets, on whatever adapter there is; twins as on an old processor.
         report.step("layout", |step| {
             let mut tests = tests(&["--lib"]);
-            step.run(tests.env(TUNING, "hardware").env(PRODUCT, "tiled"))?;
+            tests.env(TUNING, "hardware").env(PRODUCT, "tiled");
+            step.run(tests.env(SIMD, "baseline"))?;
             Ok(String::new())
         });
     }

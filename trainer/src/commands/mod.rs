@@ -28,8 +28,8 @@ use std::process::ExitCode;
 
 /// Converts pretrained transformers into linear-time models and compares the two.
 ///
-/// Results go to standard output, progress and errors to standard error. Exit code 0: done; 1: something failed; 2: the command line or a variable of the environment is wrong;
-/// 130: interrupted, with everything saved.
+/// Results go to standard output, progress and errors to standard error. Exit code 0: done; 1: something failed; 2: the command line or
+/// a variable of the environment is wrong; 130: interrupted, with everything saved.
 #[derive(Parser)]
 #[command(name = "caldera", version, propagate_version = true, after_help = EXAMPLE)]
 struct Cli {
@@ -41,7 +41,12 @@ const EXAMPLE: &str = "\
 Example: a teacher, a student guided by it, a pair for the page
   caldera finetune --model minilm --train train.jsonl --valid valid.jsonl --epochs 2 --out runs/teacher
   caldera convert --guide target --teacher runs/teacher/best --train train.jsonl --valid valid.jsonl --out runs/student
-  caldera export --teacher runs/teacher/best --student runs/student/best --name polarity --out web/pairs/polarity";
+  caldera export --teacher runs/teacher/best --student runs/student/best --name polarity --out web/pairs/polarity
+
+Environment, where the choice of the program is not the one wanted:
+  CALDERA_TUNING=hardware|software   layout of the kernels on a GPU
+  CALDERA_PRODUCT=tiled|burn         product of matrices on a GPU
+  CALDERA_SIMD=baseline|avx2|avx512  widest instructions on the CPU";
 
 #[derive(Subcommand)]
 enum Command {
