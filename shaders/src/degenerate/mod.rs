@@ -1,4 +1,4 @@
-//! What the operators over sequences and their steps make of a batch without samples, of sequences without positions, of tensors of
+//! What the operators and their steps make of a batch without samples, of sequences without positions, of tensors of
 //! another type than f32, of their gradients then (`gradients`), and (`misfits`) of shapes that do not fit together.
 
 mod gradients;

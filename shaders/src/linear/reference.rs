@@ -13,9 +13,13 @@ pub fn linear<const D: usize>(
     let rows = dims[..D - 1].iter().product();
     if rows == 0 {
         dims[D - 1] = width_out;
-        // Added to what is left of x, so that it belongs to the graph.
+        // Nothing of what goes in is left, but the gradients find their way.
         let none = Tensor::zeros(dims, (&x.device(), x.dtype()));
-        return x.sum_dim(D - 1) + none;
+        let mut y = x.sum_dim(D - 1) + none + (weight.sum() * 0.0).reshape([1; D]);
+        if let Some(bias) = bias {
+            y = y + (bias.sum() * 0.0).reshape([1; D]);
+        }
+        return y;
     }
     let product = x.reshape([rows, width_in]).matmul(weight.transpose());
     dims[D - 1] = width_out;

@@ -43,7 +43,8 @@ pub(super) fn forward(
         let whole = range.len() == sizes.batch;
         let (parts, state) = match whole {
             true => (parts.clone(), initial_state.clone()),
-            false => (of_samples(&parts, &range), samples(&initial_state, &range)),
+            false if given => (of_samples(&parts, &range), samples(&initial_state, &range)),
+            false => (of_samples(&parts, &range), initial_state.clone()),
         };
         let (y, last, states) = forward_slice(parts, state, given);
         if whole {

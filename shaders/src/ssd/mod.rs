@@ -64,7 +64,8 @@ pub struct SsdOutput {
 ///
 /// Time grows with L. Beside inputs and outputs, the forward pass holds and keeps for the backward pass
 /// ⌈L/64⌉ · B · H · P · N values, the states before each chunk, and on a GPU holds 64 · B · L · G for the products of B and C inside the
-/// chunks; the backward pass holds as many states again and 64 · B · L · (H + G) values for the products inside the chunks. Tensors that are not of f32 take [`reference::ssd`].
+/// chunks and 6 · B · L · H for steps and decays; the backward pass holds as many states again and 64 · B · L · (H + G) values for the
+/// products inside the chunks, and the latter. Tensors that are not of f32 take [`reference::ssd`].
 ///
 /// # Panics
 /// When the shapes do not fit. A GPU takes as many samples at a time as WebGPU's default binding of 128 MiB holds; one sample that is
@@ -91,11 +92,11 @@ pub fn ssd(input: SsdInput) -> SsdOutput {
         return reference::ssd(input);
     }
     let given = input.initial_state.is_some();
-    let zeros = [x.dims()[0], x.dims()[2], x.dims()[3], b.dims()[3]];
     let device = x.device();
+    // The dispatch takes no optional tensors: this one stands in, and is not looked at.
     let state = input
         .initial_state
-        .unwrap_or_else(|| Tensor::zeros(zeros, (&device, DType::F32)));
+        .unwrap_or_else(|| Tensor::zeros([1; 4], (&device, DType::F32)));
     let (y, final_state) = Dispatch::fused_ssd(
         input.x.into_dispatch(),
         input.dt.into_dispatch(),
@@ -232,7 +233,7 @@ impl Sizes {
 /// The scan as an operation of the dispatching backend; called through [`ssd`].
 #[backend_extension(Cube, Flex, Autodiff)]
 pub trait SsdOps: Backend {
-    /// `(y, final_state)`; shapes as in [`SsdInput`]. Unless `given`, the initial state is of zeros.
+    /// `(y, final_state)`; shapes as in [`SsdInput`]. Unless `given`, the initial state is of zeros, and the tensor not looked at.
     #[allow(clippy::too_many_arguments)] // The macro takes tensors one by one.
     fn fused_ssd(
         x: FloatTensor<Self>,

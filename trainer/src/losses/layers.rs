@@ -62,7 +62,7 @@ pub fn layer_distance(
     };
     if !normed {
         let difference = masked(student - teacher);
-        let value = sum_of_squares(difference.clone()) * scale;
+        let value = squared_norm(difference.clone()) * scale;
         return LayerDistance {
             value,
             gradient: difference * (2.0 * scale),
@@ -70,7 +70,7 @@ pub fn layer_distance(
     }
     let (student, inverse_deviation) = norm(student);
     let difference = masked(student.clone() - norm(teacher).0);
-    let value = sum_of_squares(difference.clone()) * scale;
+    let value = squared_norm(difference.clone()) * scale;
     // Backward of the LayerNorm: (g - mean(g) - y mean(g y)) / sigma, with y the normed states.
     let along = (difference.clone() * student.clone()).mean_dim(2);
     let centred = difference.clone() - difference.mean_dim(2) - student * along;
@@ -87,7 +87,7 @@ fn norm(x: Tensor<3>) -> (Tensor<3>, Tensor<3>) {
     (centred * inverse.clone(), inverse)
 }
 
-fn sum_of_squares(x: Tensor<3>) -> Tensor<1> {
+fn squared_norm(x: Tensor<3>) -> Tensor<1> {
     x.square().sum()
 }
 

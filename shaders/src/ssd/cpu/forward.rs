@@ -68,7 +68,10 @@ pub(in crate::ssd) fn forward(
             // SAFETY: a task alone writes what belongs to its head of its sample; so below.
             let mut carried = unsafe { shared_last.matrix(task * area, [1, area], area) };
             let carried = carried.row(0);
-            carried.copy_from_slice(&initial[task * area..][..area]);
+            match given {
+                true => carried.copy_from_slice(&initial[task * area..][..area]),
+                false => carried.fill(0.0),
+            }
             for chunk in 0..chunks {
                 let place = Place {
                     sizes,

@@ -241,7 +241,7 @@ fn reference_cases() {
 
 #[test]
 fn values_and_gradients_match_f64() {
-    for (seed, len) in [1, 63, 64, 65, 257].into_iter().enumerate() {
+    for (seed, len) in [1, 63, 64, 65, 257, 128, 128].into_iter().enumerate() {
         check([2, len, 4, 5, 2, 7], seed as u64);
     }
     check([1, 70, 6, 64, 1, 128], 9);
