@@ -246,6 +246,7 @@ fn many_channels_match_f64() {
         // More than a tile of channels on the CPU, long chunks on the GPU.
         Problem::new([1, 40, 300], 4, [true, true, false], 1.0, 1).check(&place);
         Problem::new([2, 70, 1024], 4, [true, true, false], 1.0, 2).check(&place);
+        Problem::new([1, 9, 2050], 4, [true, true, false], 1.0, 3).check(&place);
     }
 }
 
