@@ -20,22 +20,20 @@ fn turn(x: &[f32], y: &mut [f32], cos: &[f32], sin: &[f32], sign: f32) {
     }
 }
 
-/// `[3, B, L, H, P]`.
-pub(super) fn take_apart(packed: FlexTensor, cos: FlexTensor, sin: FlexTensor) -> FlexTensor {
+/// Query, key and value, `[B, L, H, P]` each.
+pub(super) fn take_apart(packed: FlexTensor, cos: FlexTensor, sin: FlexTensor) -> [FlexTensor; 3] {
     let (packed, cos, sin) = (contiguous(packed), contiguous(cos), contiguous(sin));
     let shape = packed.layout().shape();
     let [batch, len, heads] = [shape[0], shape[1], shape[2]];
     let (width, half) = (shape[3] / 3, cos.layout().shape()[1]);
     let (packed, cos, sin) = (packed.storage(), cos.storage::<f32>(), sin.storage::<f32>());
     let packed: &[f32] = packed;
-    let mut parts = fresh(packed.len());
-    let (query, rest) = parts.split_at_mut(packed.len() / 3);
-    let (key, value) = rest.split_at_mut(packed.len() / 3);
+    let mut parts = [(); 3].map(|()| fresh(packed.len() / 3));
     let rows = (BLOCK / (heads * width)).max(1);
     let size = rows * heads * width;
     blocks(
         packed.len(),
-        [query, key, value],
+        parts.each_mut().map(Vec::as_mut_slice),
         [size; 3],
         |block, parts| {
             let [query, key, value] = parts;
@@ -56,23 +54,22 @@ pub(super) fn take_apart(packed: FlexTensor, cos: FlexTensor, sin: FlexTensor) -
             }
         },
     );
-    tensor(parts, [3, batch, len, heads, width])
+    parts.map(|part| tensor(part, [batch, len, heads, width]))
 }
 
 /// `[B, L, H, 3 P]`.
-pub(super) fn put_together(parts: FlexTensor, cos: FlexTensor, sin: FlexTensor) -> FlexTensor {
-    let (parts, cos, sin) = (contiguous(parts), contiguous(cos), contiguous(sin));
-    let shape = parts.layout().shape();
-    let [batch, len, heads, width] = [shape[1], shape[2], shape[3], shape[4]];
+pub(super) fn put_together(parts: [FlexTensor; 3], cos: FlexTensor, sin: FlexTensor) -> FlexTensor {
+    let (parts, cos, sin) = (parts.map(contiguous), contiguous(cos), contiguous(sin));
+    let shape = parts[0].layout().shape();
+    let [batch, len, heads, width] = [shape[0], shape[1], shape[2], shape[3]];
     let half = cos.layout().shape()[1];
-    let (parts, cos, sin) = (parts.storage(), cos.storage::<f32>(), sin.storage::<f32>());
-    let parts: &[f32] = parts;
-    let (query, rest) = parts.split_at(parts.len() / 3);
-    let (key, value) = rest.split_at(parts.len() / 3);
-    let mut packed = fresh(parts.len());
+    let (cos, sin) = (cos.storage::<f32>(), sin.storage::<f32>());
+    let [query, key, value] = parts.each_ref().map(|part| part.storage::<f32>());
+    let values = 3 * query.len();
+    let mut packed = fresh(values);
     let rows = (BLOCK / (heads * width)).max(1) * heads;
     blocks(
-        parts.len(),
+        values,
         [&mut packed],
         [rows * 3 * width],
         |block, [packed]| {

@@ -1,29 +1,36 @@
 //! The rotation on the GPU: one kernel for both directions.
 
-use burn::tensor::Shape;
+use burn::backend::ops::FloatTensorOps;
+use burn::tensor::{Shape, Slice};
+use burn_cubecl::CubeBackend;
 use burn_cubecl::tensor::CubeTensor;
 
 use crate::launch::{Kernel, contiguous, empty};
 
 const THREADS: u32 = 256;
 
-/// `[3, B, L, H, P]`.
-pub(super) fn take_apart(packed: CubeTensor, cos: CubeTensor, sin: CubeTensor) -> CubeTensor {
+/// Query, key and value, `[B, L, H, P]` each.
+pub(super) fn take_apart(packed: CubeTensor, cos: CubeTensor, sin: CubeTensor) -> [CubeTensor; 3] {
     let shape = packed.meta.shape();
     let [batch, len, heads, width] = [shape[0], shape[1], shape[2], shape[3] / 3];
-    launch(
+    let parts = launch(
         packed,
         [cos, sin],
         [3, batch, len, heads, width].into(),
         [len, heads, width],
         true,
-    )
+    );
+    [0, 1, 2].map(|part| {
+        let part = CubeBackend::float_slice(parts.clone(), &[Slice::from(part..part + 1)]);
+        CubeBackend::float_reshape(part, [batch, len, heads, width].into())
+    })
 }
 
 /// `[B, L, H, 3 P]`.
-pub(super) fn put_together(parts: CubeTensor, cos: CubeTensor, sin: CubeTensor) -> CubeTensor {
-    let shape = parts.meta.shape();
-    let [batch, len, heads, width] = [shape[1], shape[2], shape[3], shape[4]];
+pub(super) fn put_together(parts: [CubeTensor; 3], cos: CubeTensor, sin: CubeTensor) -> CubeTensor {
+    let shape = parts[0].meta.shape();
+    let [batch, len, heads, width] = [shape[0], shape[1], shape[2], shape[3]];
+    let parts = CubeBackend::float_cat(parts.into(), 0);
     launch(
         parts,
         [cos, sin],

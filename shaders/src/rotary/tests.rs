@@ -1,7 +1,9 @@
+use burn::tensor::Tensor;
 use proptest::prelude::*;
 
 use super::{reference, rotary};
 use crate::gradcheck::{places, values};
+use crate::tolerance::relative_rms;
 
 /// B, L, H, P, R / 2.
 type Sizes = [usize; 5];
@@ -94,5 +96,36 @@ proptest! {
     #[test]
     fn any_sizes(b in 1usize..3, l in 1usize..30, h in 1usize..5, half in 0usize..6, more in 1usize..6, seed in 0u64..1000) {
         check([b, l, h, 2 * half + more, half], seed);
+    }
+}
+
+#[test]
+fn parts_that_nobody_uses_leave_zeros() {
+    let [b, l, h, p, half] = [2, 5, 3, 8, 2];
+    let packed = values(b * l * h * 3 * p, 1.0, 1);
+    let angles = values(l * half, 3.0, 2);
+    for place in places() {
+        for used in [vec![0], vec![2], vec![1, 0], vec![]] {
+            let gradient = |turn: fn(Tensor<4>, Tensor<2>, Tensor<2>) -> [Tensor<4>; 3]| {
+                let leaf = place.leaf(&packed, [b, l, h, 3 * p]);
+                let table = place.tensor(&angles, [l, half]).autodiff();
+                let parts = turn(leaf.clone(), table.clone().cos(), table.sin());
+                // Something that the loss depends on in any case; a part twice, so that its gradient is a sum.
+                let mut loss = leaf.clone().sum();
+                for &part in &used {
+                    let part: Tensor<4> = parts[part].clone();
+                    loss = loss + part.clone().square().sum() + part.sum();
+                }
+                let gradient = leaf.grad(&loss.backward()).unwrap();
+                gradient.into_data().iter::<f64>().collect::<Vec<_>>()
+            };
+            let want = gradient(reference::rotary);
+            let error = relative_rms(&gradient(rotary), &want);
+            assert!(
+                error <= place.allowed,
+                "{used:?} on {}: {error:e}",
+                place.name
+            );
+        }
     }
 }
