@@ -1,14 +1,14 @@
 //! The place of the rotation in the autodiff graph: one input, three outputs.
 //!
 //! Burn's operations have one output. Parts that are taken out of one tensor by slices would each bring a gradient of the whole, of zeros
-//! but for the part, to be added up: five times the bytes of the pass itself. Here each part leaves its gradient in a common place, and a
+//! but for the part, to be added up: several times the bytes of the pass itself. Here each part leaves its gradient in a common place, and a
 //! node between the parts and the packed projection, whose own value and gradient are a single zero, makes one pass over all three.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::tensor::FloatTensor;
-use burn::backend::{Autodiff, AutodiffBackend, Backend, TensorMetadata};
+use burn::backend::{Autodiff, AutodiffBackend, TensorMetadata};
 use burn::tensor::Shape;
 use burn_autodiff::checkpoint::base::Checkpointer;
 use burn_autodiff::grads::Gradients;
@@ -19,18 +19,13 @@ use super::{RotaryBackward, RotaryOps};
 /// The gradients of query, key and value, as far as they have come.
 type Gathered<B> = Arc<Mutex<[Option<FloatTensor<B>>; 3]>>;
 
-/// A single zero beside `like`.
-fn zero<B: Backend>(like: &FloatTensor<B>) -> FloatTensor<B> {
-    B::float_zeros(Shape::from([1]), &like.device(), like.dtype().into())
-}
-
 /// From a part to the node between.
 #[derive(Debug)]
 struct PartStep;
 
 impl<B: RotaryBackward> Backward<B, 1> for PartStep {
-    /// Where the gradient goes, and as which part.
-    type State = (Gathered<B>, usize);
+    /// Where the gradient goes, as which part, and the zero that stands for it at the node between.
+    type State = (Gathered<B>, usize, FloatTensor<B>);
 
     fn backward(
         self,
@@ -41,10 +36,13 @@ impl<B: RotaryBackward> Backward<B, 1> for PartStep {
         let [node] = ops.parents;
         let gradient = grads.consume::<B>(&ops.node);
         if let Some(node) = node {
-            grads.register::<B>(node.id, zero::<B>(&gradient));
-            let (gathered, part) = ops.state;
+            let (gathered, part, zero) = ops.state;
             // Three places that are set one after the other are whole at any time.
-            gathered.lock().unwrap_or_else(PoisonError::into_inner)[part] = Some(gradient);
+            let mut places = gathered.lock().unwrap_or_else(PoisonError::into_inner);
+            if places.iter().all(Option::is_none) {
+                grads.register::<B>(node.id, zero);
+            }
+            places[part] = Some(gradient);
         }
     }
 }
@@ -96,15 +94,18 @@ impl<B: RotaryBackward, C: CheckpointStrategy> RotaryOps for Autodiff<B, C> {
                 [query, key, value].map(<Self as AutodiffBackend>::from_inner);
             return (query, key, value);
         };
-        let zero = zero::<B>(&packed);
+        let (device, dtype) = (packed.device(), packed.dtype());
+        let zero = B::float_zeros(Shape::from([1]), &device, dtype.into());
         let (query, key, value) = B::rotary_parts(packed, cos.clone(), sin.clone());
         let gathered = Gathered::<B>::default();
         let state = (gathered.clone(), [cos, sin], query.shape());
-        let between: FloatTensor<Self> = between.finish(state, zero);
+        let between: FloatTensor<Self> = between.finish(state, zero.clone());
         let part = |number, value| {
             let step = Backward::<B, 1>::prepare::<C>(PartStep, [between.node()]);
             match step.compute_bound().stateful() {
-                OpsKind::Tracked(step) => step.finish((gathered.clone(), number), value),
+                OpsKind::Tracked(step) => {
+                    step.finish((gathered.clone(), number, zero.clone()), value)
+                }
                 OpsKind::UnTracked(step) => step.finish(value),
             }
         };

@@ -1,24 +1,36 @@
 // Queries and keys rotated, values copied, between a packed projection and its parts. An invocation takes, of one head at one
 // position, a pair of turned columns or a column that stays, of all three: so that the divisions that find its place are few. A column
 // is a value, or four neighbours where all sizes allow it; sizes count those.
-@group(0) @binding(0) var<storage, read_write> x: array<{{ element }}>;      // (batch, len, heads, 3 width), or (3, batch, len, heads, width)
-@group(0) @binding(1) var<storage, read_write> cosine: array<{{ element }}>; // (len, half)
-@group(0) @binding(2) var<storage, read_write> sine: array<{{ element }}>;   // (len, half)
-@group(0) @binding(3) var<storage, read_write> y: array<{{ element }}>;      // the other of the two layouts of x
-@group(0) @binding(4) var<storage, read_write> info: array<u32>;   // invocations, len, heads, width, half, values of a part
+alias Column = {{ element }};
 
-// Element i of a part of a row, in either layout.
-fn packed(row: u32, part: u32, i: u32) -> u32 {
-  return (row * 3u + part) * info[3] + i;
+@group(0) @binding(0) var<storage, read_write> packed: array<Column>; // (batch, len, heads, 3 width)
+@group(0) @binding(1) var<storage, read_write> part_0: array<Column>; // (batch, len, heads, width): queries
+@group(0) @binding(2) var<storage, read_write> part_1: array<Column>; // keys
+@group(0) @binding(3) var<storage, read_write> part_2: array<Column>; // values
+@group(0) @binding(4) var<storage, read_write> cosine: array<Column>; // (len, half)
+@group(0) @binding(5) var<storage, read_write> sine: array<Column>;   // (len, half)
+@group(0) @binding(6) var<storage, read_write> info: array<u32>;      // invocations, len, heads, width, half
+
+//@ for part in 0..3
+//@ for only in 0..{{ apart }}
+fn take_@part(row: u32, i: u32) -> Column {
+  return packed[(row * 3u + @partu) * info[3] + i];
 }
 
-fn apart(row: u32, part: u32, i: u32) -> u32 {
-  return part * info[5] + row * info[3] + i;
+fn put_@part(row: u32, i: u32, column: Column) {
+  part_@part[row * info[3] + i] = column;
+}
+//@ end
+//@ for only in 0..{{ together }}
+fn take_@part(row: u32, i: u32) -> Column {
+  return part_@part[row * info[3] + i];
 }
 
-fn keep(row: u32, part: u32, i: u32) {
-  y[{{ to }}(row, part, i)] = x[{{ from }}(row, part, i)];
+fn put_@part(row: u32, i: u32, column: Column) {
+  packed[(row * 3u + @partu) * info[3] + i] = column;
 }
+//@ end
+//@ end
 
 @compute @workgroup_size({{ threads }}, 1, 1)
 fn main(
@@ -32,20 +44,20 @@ fn main(
   let columns = info[3] - half;
   let row = at / columns;
   let i = at - row * columns;
-  keep(row, 2u, i + half);
+  put_2(row, i + half, take_2(row, i + half));
   if (i >= half) {
-    keep(row, 0u, i + half);
-    keep(row, 1u, i + half);
+    put_0(row, i + half, take_0(row, i + half));
+    put_1(row, i + half, take_1(row, i + half));
     return;
   }
-  keep(row, 2u, i);
+  put_2(row, i, take_2(row, i));
   let place = row / info[2] % info[1] * half + i;
   let c = cosine[place];
   let s = {{ sign }} * sine[place];
   //@ for part in 0..2
-  let a_@part = x[{{ from }}(row, @partu, i)];
-  let b_@part = x[{{ from }}(row, @partu, i + half)];
-  y[{{ to }}(row, @partu, i)] = a_@part * c - b_@part * s;
-  y[{{ to }}(row, @partu, i + half)] = b_@part * c + a_@part * s;
+  let a_@part = take_@part(row, i);
+  let b_@part = take_@part(row, i + half);
+  put_@part(row, i, a_@part * c - b_@part * s);
+  put_@part(row, i + half, b_@part * c + a_@part * s);
   //@ end
 }
