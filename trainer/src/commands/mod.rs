@@ -31,13 +31,13 @@ use std::process::ExitCode;
 /// Results go to standard output, progress and errors to standard error. Exit code 0: done; 1: something failed; 2: the command line or
 /// a variable of the environment is wrong; 130: interrupted, with everything saved.
 #[derive(Parser)]
-#[command(name = "caldera", version, propagate_version = true, after_help = EXAMPLE)]
+#[command(name = "caldera", version, propagate_version = true, after_help = AFTER_HELP)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
 }
 
-const EXAMPLE: &str = "\
+const AFTER_HELP: &str = "\
 Example: a teacher, a student guided by it, a pair for the page
   caldera finetune --model minilm --train train.jsonl --valid valid.jsonl --epochs 2 --out runs/teacher
   caldera convert --guide target --teacher runs/teacher/best --train train.jsonl --valid valid.jsonl --out runs/student
